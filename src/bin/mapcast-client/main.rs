@@ -13,6 +13,8 @@ mod config;
 mod conflicts;
 mod deliver;
 mod duration;
+#[path = "../common/entry_note.rs"]
+mod entry_note;
 #[path = "../common/environment.rs"]
 mod environment;
 mod exit;

@@ -1,5 +1,6 @@
 //! Parses the command line once into a validated task: no usage error can occur later.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,11 +17,14 @@ use mapcast::source::Location;
 use mapcast::{Backlog, Format, Key, SendMode, ServerConfig, Value, format};
 
 use crate::advice::advice;
+use crate::entry_note;
+use crate::environment;
 use crate::http::{HttpArgs, HttpTask};
 use crate::input_advice;
 use crate::manual::HELP;
 use crate::ports::Ports;
 use crate::source::SourceArgs;
+use crate::tips;
 use crate::tls::{self, TlsArgs};
 
 /// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
@@ -73,7 +77,7 @@ struct MapArgs {
     source: SourceArgs,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
-    set: Vec<(Key, Value)>,
+    set: Vec<Entry>,
     /// Reject maps larger than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
@@ -203,18 +207,29 @@ impl Cli {
     /// Parses the command line and the environment. Prints the help and exits if it was requested; prints an error and exits
     /// with code 2 if an option is wrong.
     pub(crate) fn read() -> Self {
-        let mut command = definition();
-        let matches = command.try_get_matches_from_mut(std::env::args_os());
-        matches.and_then(|matches| Self::from_matches(&command, &matches)).unwrap_or_else(|error| {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::parse_words(definition(), &words).unwrap_or_else(|error| {
             HELP.exit_if_short(&error, definition());
-            error.format(&mut command).exit()
+            let parse = |definition| Self::parse_words(definition, &words).map(drop);
+            let error = environment::name_the_cause(error, &definition(), parse);
+            tips::explained(error, &words).format(&mut definition()).exit()
         })
+    }
+
+    fn parse_words(definition: clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut command = definition;
+        let matches = command.try_get_matches_from_mut(words)?;
+        let file = matches.get_one::<String>("file").filter(|_| matches.subcommand_name().is_none());
+        if let Some(error) = file.and_then(|file| tips::command_as_file(file, words)) {
+            return Err(error);
+        }
+        Self::from_matches(&command, &matches)
     }
 
     fn from_matches(command: &clap::Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
         let source = |id: &str| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
         if source("file").is_some() && source("source") == Some(ValueSource::CommandLine) {
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, "FILE is --source FILE: give one of them\n"));
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, "FILE is --source FILE; give one of them"));
         }
         let mut cli = Self::from_arg_matches(matches)?;
         // Under a service manager a port that was not asked for is not wanted either.
@@ -233,6 +248,11 @@ impl Cli {
     pub(crate) fn verbosity(&self) -> i16 {
         let server = self.server_args();
         i16::from(server.verbose) - i16::from(server.quiet)
+    }
+
+    /// Returns a warning for each entry that was probably meant otherwise.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.map.set.iter().filter_map(|entry| entry.note.clone()).collect()
     }
 
     /// True if and only if only the configuration is to be checked.
@@ -312,7 +332,7 @@ impl Cli {
                     formats,
                     source,
                     state,
-                    set,
+                    set: set.into_iter().map(|entry| (entry.key, entry.value)).collect(),
                     max_frame,
                     max_backlog,
                     send: send.unwrap_or_else(SendMode::detect),
@@ -369,9 +389,20 @@ fn parse_network(text: &str) -> anyhow::Result<IpNet> {
     network.context("write an address or a network: 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
 }
 
-fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
+/// A value of `--set`.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: Key,
+    value: Value,
+    /// A warning if it was probably meant otherwise.
+    note: Option<String>,
+}
+
+fn parse_entry(text: &str) -> anyhow::Result<Entry> {
     // clap shows an error without its sources.
-    format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))
+    let (key, value) = format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))?;
+    let note = entry_note::note(text, &key, &value);
+    Ok(Entry { key, value, note })
 }
 
 #[cfg(test)]
@@ -402,6 +433,29 @@ mod tests {
             let (mut command, words) = (definition(), crate::help::tests::words(example));
             let matches = command.try_get_matches_from_mut(words).unwrap();
             Cli::from_matches(&command, &matches).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_variable_is_listed() {
+        environment::tests::assert_listed(&definition());
+    }
+
+    #[test]
+    fn a_wrong_command_line_has_a_tip() {
+        for (words, tip) in [
+            (&["--port", "80"][..], "use --listen 9000"),
+            (&["--host=0.0.0.0"], "use --listen ADDR:PORT"),
+            (&["--json", "f.json"], "mapcast-server FILE"),
+            (&["-q", "echo"], "write mapcast-server echo -q"),
+            (&["-l", "9001", "greet", "hola"], "write mapcast-server greet -l 9001 hola"),
+            (&["f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
+            (&["--source", "f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
+        ] {
+            let words: Vec<OsString> = ["mapcast-server"].iter().chain(words).map(Into::into).collect();
+            let error = Cli::parse_words(definition(), &words).unwrap_err();
+            let text = tips::explained(error, &words).to_string();
+            assert!(text.contains(tip), "{words:?}: {text}");
         }
     }
 
