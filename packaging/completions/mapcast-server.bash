@@ -41,28 +41,12 @@ _mapcast__server() {
 
     case "${cmd}" in
         mapcast__server)
-            opts="-i -f -s -l -v -q -h -V --interval --format --source --redis-password-file --source-tls-ca --source-tls-name --source-tls-cert --source-tls-key --state --set --max-frame --max-backlog --send --http --http-max-connections --http-host --http-allow-origin --http-token-file --listen --max-connections --max-connections-per-ip --allow --keepalive --reuse-port --write-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --check-config --verbose --quiet --help --version echo greet help"
+            opts="-s -f -i -l -v -q -h -V --source --redis-password-file --source-tls-ca --source-tls-name --source-tls-cert --source-tls-key --state --set --max-frame --format --max-backlog --send --interval --http --http-max-connections --http-host --http-allow-origin --http-token-file --listen --max-connections --max-connections-per-ip --allow --keepalive --reuse-port --write-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --check-config --verbose --quiet --help --version echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -i)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --format)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -f)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --source)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -103,11 +87,27 @@ _mapcast__server() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-backlog)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --send)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -58,7 +58,7 @@ fn headers_are_accepted_and_refused_as_the_table_says() {
     assert_eq!(verdicts, [3, 9]);
 }
 
-/// An option as a program's `--help` has it.
+/// An option as a program's `--help` has it, and its variable.
 #[cfg(feature = "cli")]
 struct HelpedOption {
     long: String,
@@ -75,13 +75,16 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
     let mut command = clean(program);
     command.arg("--help");
     let help = String::from_utf8(run(command).stdout).expect("UTF-8");
-    let (_, options) = help.split_once("\nOptions:\n").expect("a list of options");
+    let (options, _) = help.split_once("\nVariables:\n").expect("the variables after the options");
     let mut blocks: Vec<Vec<&str>> = Vec::new();
-    for line in options.lines().take_while(|line| !line.starts_with("Exit codes")) {
-        if line.trim_start().starts_with('-') && line.contains("--") && !line.trim_start().starts_with("- ") {
+    for line in options.lines() {
+        // Descriptions are indented further.
+        if line.starts_with("  -") || line.starts_with("      --") {
             blocks.push(Vec::new());
         }
-        blocks.last_mut().expect("an option first").extend(line.split_whitespace());
+        if let Some(block) = blocks.last_mut() {
+            block.extend(line.split_whitespace());
+        }
     }
     let bracketed = |block: &str, name: &str| {
         let found = block.split_once(&format!("[{name}: ")).and_then(|(_, rest)| rest.split_once(']'));
@@ -92,7 +95,8 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
         // An optional value follows it: `--wait[=<DURATION>]`.
         let long = long.trim_end_matches("...").split('[').next().unwrap_or_default().to_owned();
         let (block, name) = (words.join(" "), |text: String| text.split(',').next().unwrap_or_default().to_owned());
-        let environment = bracketed(&block, "env").trim_end_matches('=').to_owned();
+        // The unit tests of both programs hold their options to this rule.
+        let environment = format!("MAPCAST_{}", long.replace('-', "_").to_uppercase());
         HelpedOption { long, environment, default: name(bracketed(&block, "default")) }
     };
     blocks.iter().map(option).filter(|option| !["help", "version"].contains(&option.long.as_str())).collect()
@@ -114,6 +118,23 @@ fn every_option_is_in_the_table_with_its_variable_and_default() {
             assert!(row.contains(default.as_str()), "{name}: --{long} is {default:?} by default: {row}");
         }
         assert_eq!(rows.len(), options.len(), "{name}: a row for an option that does not exist");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_short_help_fits_on_a_screen() {
+    use crate::support::program::{CLIENT, SERVER, clean, run};
+
+    for program in [SERVER, CLIENT] {
+        let mut command = clean(program);
+        command.arg("-h");
+        let ended = run(command);
+        ended.assert_exit(0);
+        let help = String::from_utf8(ended.stdout).expect("UTF-8");
+        let lines: Vec<_> = help.lines().collect();
+        assert!(lines.len() <= 24 && lines.iter().all(|line| line.chars().count() <= 80), "{help}");
+        assert!(help.contains(" --help):\n") && help.contains("\nExamples:\n"), "{help}");
     }
 }
 

@@ -259,7 +259,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
         (vec!["--keepalive", "soon"], "write 5s, 500ms"),
         (vec!["--set", "novalue"], "KEY=VALUE"),
         (vec!["--source", "/nowhere/flags.json"], "/nowhere/flags.json"),
-        (vec!["--source", "flags.yaml"], ".toml"),
+        (vec!["--source", "flags.yaml"], "YAML is not supported"),
         (vec!["--no-such-option"], "--no-such-option"),
         (vec!["greet"], "required arguments were not provided"),
     ] {

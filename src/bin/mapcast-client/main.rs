@@ -9,17 +9,29 @@ mod changes;
 mod check;
 mod color;
 mod commands;
+mod config;
 mod conflicts;
 mod deliver;
 mod duration;
+#[path = "../common/entry_note.rs"]
+mod entry_note;
+#[path = "../common/environment.rs"]
+mod environment;
 mod exit;
 mod first_map;
+#[path = "../common/habits.rs"]
+mod habits;
+#[path = "../common/help.rs"]
+mod help;
 mod hidden;
 mod leave;
 mod line_args;
 mod line_format;
 #[path = "../common/logging.rs"]
 mod logging;
+mod manual;
+#[path = "../common/nearest.rs"]
+mod nearest;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -50,7 +62,7 @@ use anyhow::{Context, bail};
 use mapcast::Shutdown;
 use mapcast::client::{self, Error, Follower, Input};
 
-use args::{Config, Task};
+use config::{Config, Task};
 use exit::Exit;
 use first_map::FirstMap;
 use print::Printer;
@@ -59,15 +71,14 @@ use stdout::{LastByteWriter, Stdout};
 fn main() -> ExitCode {
     let config = args::parse();
     let _flush_on_drop = logging::start(config.verbosity, Arc::default());
-    let may_mean_command = config.may_mean_command;
+    let hint = config.unknown_host_hint.clone();
+    for notice in &config.notices {
+        log::warn!("{notice}");
+    }
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
-            let hint = if may_mean_command && is_unknown_host(&error) {
-                "; mapcast-client --help lists the commands"
-            } else {
-                ""
-            };
+            let hint = hint.filter(|_| is_unknown_host(&error)).map_or_else(String::new, |hint| format!("; {hint}"));
             logging::write_line(&format!("mapcast-client: {}{hint}", exit::describe(&error)));
         }
         exit.into()

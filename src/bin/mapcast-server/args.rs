@@ -1,5 +1,6 @@
 //! Parses the command line once into a validated task: no usage error can occur later.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,25 +17,22 @@ use mapcast::source::Location;
 use mapcast::{Backlog, Format, Key, SendMode, ServerConfig, Value, format};
 
 use crate::advice::advice;
+use crate::entry_note;
+use crate::environment;
 use crate::http::{HttpArgs, HttpTask};
 use crate::input_advice;
+use crate::manual::HELP;
 use crate::ports::Ports;
 use crate::source::SourceArgs;
+use crate::tips;
 use crate::tls::{self, TlsArgs};
 
 /// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Send one map to every client: at once, on each change, and at least every N seconds.
+/// Send one map to every client: at once, on each change, and every N seconds
 #[derive(Debug, Parser)]
-#[command(
-    name = "mapcast-server",
-    version,
-    args_conflicts_with_subcommands = true,
-    max_term_width = 100,
-    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut, a thread did not end or it could not go on, 2 usage or \
-                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG takes precedence over -v and -q."
-)]
+#[command(name = "mapcast-server", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     service: Option<ServiceCommand>,
@@ -75,20 +73,17 @@ enum ServiceCommand {
 /// The map, and how it is sent.
 #[derive(Debug, Args)]
 struct MapArgs {
-    /// Repeat the map at least this often to each client
-    #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
-    interval: Duration,
-    /// Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text
-    #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
-    format: Format,
     #[command(flatten)]
     source: SourceArgs,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
-    set: Vec<(Key, Value)>,
+    set: Vec<Entry>,
     /// Reject maps larger than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
+    /// Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text
+    #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
+    format: Format,
     /// Close the slowest connections, including HTTP's, when the older maps still queued for them exceed this size in
     /// total [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
@@ -97,6 +92,9 @@ struct MapArgs {
     /// thread (thread) [default: batch, or plain if the system refuses it]
     #[arg(long, value_name = "MODE", env = "MAPCAST_SEND", value_parser = parse_send_mode)]
     send: Option<SendMode>,
+    /// Repeat the map at least this often to each client
+    #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
+    interval: Duration,
     #[command(flatten)]
     http: HttpArgs,
 }
@@ -149,6 +147,11 @@ struct ServerArgs {
     /// Log less: -q warnings, -qq errors, -qqq nothing
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_QUIET")]
     quiet: u8,
+}
+
+/// Returns the definition of the command line.
+fn definition() -> clap::Command {
+    HELP.arrange(Cli::command())
 }
 
 /// The validated task.
@@ -204,15 +207,29 @@ impl Cli {
     /// Parses the command line and the environment. Prints the help and exits if it was requested; prints an error and exits
     /// with code 2 if an option is wrong.
     pub(crate) fn read() -> Self {
-        let mut command = Self::command();
-        let matches = command.get_matches_mut();
-        Self::from_matches(&command, &matches).unwrap_or_else(|error| error.format(&mut command).exit())
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::parse_words(definition(), &words).unwrap_or_else(|error| {
+            HELP.exit_if_short(&error, definition());
+            let parse = |definition| Self::parse_words(definition, &words).map(drop);
+            let error = environment::name_the_cause(error, &definition(), parse);
+            tips::explained(error, &words).format(&mut definition()).exit()
+        })
+    }
+
+    fn parse_words(definition: clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut command = definition;
+        let matches = command.try_get_matches_from_mut(words)?;
+        let file = matches.get_one::<String>("file").filter(|_| matches.subcommand_name().is_none());
+        if let Some(error) = file.and_then(|file| tips::command_as_file(file, words)) {
+            return Err(error);
+        }
+        Self::from_matches(&command, &matches)
     }
 
     fn from_matches(command: &clap::Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
         let source = |id: &str| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
         if source("file").is_some() && source("source") == Some(ValueSource::CommandLine) {
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, "FILE is --source FILE: give one of them\n"));
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, "FILE is --source FILE; give one of them"));
         }
         let mut cli = Self::from_arg_matches(matches)?;
         // Under a service manager a port that was not asked for is not wanted either.
@@ -235,6 +252,11 @@ impl Cli {
     pub(crate) fn verbosity(&self) -> i16 {
         let server = self.server_args();
         i16::from(server.verbose) - i16::from(server.quiet)
+    }
+
+    /// Returns a warning for each entry that was probably meant otherwise.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.map.set.iter().filter_map(|entry| entry.note.clone()).collect()
     }
 
     /// True if and only if only the configuration is to be checked.
@@ -314,7 +336,7 @@ impl Cli {
                     formats,
                     source,
                     state,
-                    set,
+                    set: set.into_iter().map(|entry| (entry.key, entry.value)).collect(),
                     max_frame,
                     max_backlog,
                     send: send.unwrap_or_else(SendMode::detect),
@@ -371,30 +393,79 @@ fn parse_network(text: &str) -> anyhow::Result<IpNet> {
     network.context("write an address or a network: 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
 }
 
-fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
+/// A value of `--set`.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: Key,
+    value: Value,
+    /// A warning if it was probably meant otherwise.
+    note: Option<String>,
+}
+
+fn parse_entry(text: &str) -> anyhow::Result<Entry> {
     // clap shows an error without its sources.
-    format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))
+    let (key, value) = format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))?;
+    let note = entry_note::note(text, &key, &value);
+    Ok(Entry { key, value, note })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use mapcast::server::Limit;
 
     #[test]
     fn the_command_line_is_valid() {
-        Cli::command().help_expected(true).debug_assert();
+        definition().help_expected(true).debug_assert();
     }
 
     #[test]
     fn the_packaged_pages_match_the_command_line() {
-        crate::packaged::assert_up_to_date(&Cli::command());
+        crate::packaged::assert_up_to_date(&definition(), &HELP, &crate::manual::SECTIONS);
+    }
+
+    #[test]
+    fn the_help_fits_and_names_each_option_once() {
+        crate::help::tests::assert_fits(&HELP, &definition());
+        crate::help::tests::assert_grouped(&HELP, &definition());
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(HELP.examples.len(), 3);
+        for (example, _) in HELP.examples {
+            let (mut command, words) = (definition(), crate::help::tests::words(example));
+            let matches = command.try_get_matches_from_mut(words).unwrap();
+            Cli::from_matches(&command, &matches).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_variable_is_listed() {
+        environment::tests::assert_listed(&definition());
+    }
+
+    #[test]
+    fn a_wrong_command_line_has_a_tip() {
+        for (words, tip) in [
+            (&["--port", "80"][..], "use --listen 9000"),
+            (&["--host=0.0.0.0"], "use --listen ADDR:PORT"),
+            (&["--json", "f.json"], "mapcast-server FILE"),
+            (&["-q", "echo"], "write mapcast-server echo -q"),
+            (&["-l", "9001", "greet", "hola"], "write mapcast-server greet -l 9001 hola"),
+            (&["f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
+            (&["--source", "f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
+        ] {
+            let words: Vec<OsString> = ["mapcast-server"].iter().chain(words).map(Into::into).collect();
+            let error = Cli::parse_words(definition(), &words).unwrap_err();
+            let text = tips::explained(error, &words).to_string();
+            assert!(text.contains(tip), "{words:?}: {text}");
+        }
     }
 
     #[test]
     fn every_option_has_a_variable() {
-        let command = Cli::command();
+        let command = definition();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for argument in
                 // FILE is --source, which has one.
@@ -403,7 +474,8 @@ mod tests {
                     .filter(|argument| !["help", "version", "file"].contains(&argument.get_id().as_str()))
             {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
+                let wanted = argument.get_long().unwrap_or("text").replace('-', "_").to_uppercase();
+                assert_eq!(name, format!("MAPCAST_{wanted}"), "{} {}", command.get_name(), argument.get_id());
             }
         }
     }

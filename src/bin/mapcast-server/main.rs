@@ -6,13 +6,24 @@
 mod advice;
 mod args;
 mod check;
+#[path = "../common/entry_note.rs"]
+mod entry_note;
+#[path = "../common/environment.rs"]
+mod environment;
 mod followed_source;
+#[path = "../common/habits.rs"]
+mod habits;
+#[path = "../common/help.rs"]
+mod help;
 mod hints;
 mod http;
 mod input_advice;
 #[path = "../common/logging.rs"]
 mod logging;
+mod manual;
 mod monitor;
+#[path = "../common/nearest.rs"]
+mod nearest;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -21,6 +32,7 @@ mod ports;
 mod signals;
 mod source;
 mod systemd;
+mod tips;
 mod tls;
 
 use std::io::{self, IsTerminal, Write};
@@ -55,6 +67,9 @@ fn main() -> ExitCode {
     let cli = Cli::read();
     let dropped = Arc::<AtomicU64>::default();
     let _flush_on_drop = logging::start(cli.verbosity(), Arc::clone(&dropped));
+    for warning in environment::unknown_variables().iter().chain(&cli.notes()) {
+        log::warn!("{warning}");
+    }
     let (threads, starting, stop) = match begin(&cli) {
         Ok(begun) => begun,
         Err(error) => return fail(&error, USAGE),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use clap::Args;
-use mapcast::source::Location;
+use mapcast::source::{self, Location};
 
+use crate::tips;
 use crate::tls::SourceTlsArgs;
 
 /// The source of the map.
@@ -58,7 +59,7 @@ impl SourceArgs {
 
     fn location(self, interval: Duration) -> anyhow::Result<Option<Location>> {
         let source = self.file.or(self.source);
-        let location = source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
+        let location = source.as_ref().map(|text| parse(text)).transpose()?;
         let location = match (location, self.tls.chosen()) {
             (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
             (_, Some(_)) => bail!("--source-tls-* options need --source tls://HOST:PORT or rediss://HOST"),
@@ -80,6 +81,19 @@ impl SourceArgs {
             }
         }
     }
+}
+
+/// Parses the text of a source.
+///
+/// # Errors
+/// If it names none; with advice on what it may be instead.
+fn parse(text: &str) -> anyhow::Result<Location> {
+    text.parse::<Location>().map_err(|error| match (&error, tips::on_source(text)) {
+        (source::Error::Unknown(shown), Some(advice)) => {
+            anyhow!("--source: \"{}\" is not a source; {advice}", shown.escape_debug())
+        }
+        _ => anyhow::Error::new(error).context("--source"),
+    })
 }
 
 #[cfg(feature = "redis")]

@@ -1,9 +1,13 @@
 //! Command lines and their configurations.
 
+use mapcast::Format;
+
 use super::*;
+use crate::print::Output;
 
 fn config(words: &[&str]) -> Result<Config, clap::Error> {
-    command_line(&mut CommandLine::command(), [&["mapcast-client"], words].concat())?.into_config()
+    let words: Vec<OsString> = ["mapcast-client"].iter().chain(words).map(Into::into).collect();
+    command_line(definition(), &words).and_then(CommandLine::into_config).map_err(|error| explained(error, &words))
 }
 
 fn refusal(words: &[&str]) -> String {
@@ -19,17 +23,66 @@ fn words(help: &str) -> String {
 
 #[test]
 fn the_command_line_is_valid() {
-    CommandLine::command().debug_assert();
+    definition().debug_assert();
 }
 
 #[test]
 fn the_packaged_pages_match_the_command_line() {
-    crate::packaged::assert_up_to_date(&CommandLine::command());
+    crate::packaged::assert_up_to_date(&definition(), &HELP, &crate::manual::SECTIONS);
+}
+
+#[test]
+fn the_help_fits_and_names_each_option_once() {
+    crate::help::tests::assert_fits(&HELP, &definition());
+    crate::help::tests::assert_grouped(&HELP, &definition());
+}
+
+#[test]
+fn the_examples_of_the_help_are_valid() {
+    assert_eq!(HELP.examples.len(), 3);
+    for (example, _) in HELP.examples {
+        let words = crate::help::tests::words(example);
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        command_line(definition(), &words).unwrap().into_config().unwrap();
+    }
+}
+
+#[test]
+fn every_variable_is_listed() {
+    environment::tests::assert_listed(&definition());
+}
+
+#[test]
+fn a_wrong_command_line_has_a_tip() {
+    for (words, tip) in [
+        (&["--port", "8080"][..], "the port belongs to the address"),
+        (&["-p8080"], "the port belongs to the address"),
+        (&["--host=h"], "write the address without an option"),
+        (&["--json"], "use -o json"),
+        (&["--colour", "never"], "a similar argument exists: '--color'"),
+        (&["chek", "127.0.0.1"], "did you mean the command check?"),
+        (&["h", "8080"], "mapcast-client h:8080"),
+        (&["h:1", "h:2"], "there is one address"),
+        (&["--wait", "5s"], "write --wait=5s"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(tip), "{words:?}: {refusal}");
+    }
+    assert!(!refusal(&["--nonsense"]).contains("as a value"));
+}
+
+#[test]
+fn an_unknown_host_may_be_a_command_or_a_text() {
+    let hint = |words: &[&str]| config(words).unwrap().unknown_host_hint.unwrap_or_default();
+    assert!(hint(&["chek"]).starts_with("did you mean mapcast-client check?"));
+    assert_eq!(hint(&["localhost"]), "mapcast-client --help lists the commands");
+    assert_eq!(hint(&["echo", "hola"]), "to send it as text: mapcast-client echo 127.0.0.1:8080 hola");
+    assert_eq!(hint(&["echo", "h.example", "hola"]), "");
 }
 
 #[test]
 fn every_option_and_address_has_a_variable() {
-    let command = CommandLine::command();
+    let command = definition();
     for command in [&command].into_iter().chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
             let id = arg.get_id().as_str();
@@ -109,7 +162,7 @@ fn a_one_word_address_may_be_a_mistyped_command() {
         (&["check", "chek"], false),
         (&[], false),
     ] {
-        assert_eq!(config(words).unwrap().may_mean_command, wanted, "{words:?}");
+        assert_eq!(config(words).unwrap().unknown_host_hint.is_some(), wanted, "{words:?}");
     }
 }
 

@@ -2,22 +2,22 @@
 
 use mapcast::{Key, Value, format};
 
+use crate::entry_note;
+
 /// A word of `set`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(super) key: Key,
     pub(super) value: Value,
-    /// True if and only if the value is text that begins like JSON.
-    pub(super) looks_like_json: bool,
+    /// A warning if it was probably meant otherwise.
+    pub(super) note: Option<String>,
 }
 
 /// Parses `KEY=VALUE`, as `--set` of the server does. The key is text: over HTTP a number has no other form.
 pub(super) fn parse_entry(text: &str) -> Result<Entry, format::EntryError> {
     let (key, value) = format::parse_entry(text)?;
-    // A value that was a JSON string is not the end of the word.
-    let looks_like_json = matches!(&value, Value::Text(value)
-        if value.starts_with(['{', '[', '"']) && text.ends_with(&format!("={value}")));
-    Ok(Entry { key: Key::from(key.to_string()), value, looks_like_json })
+    let note = entry_note::note(text, &key, &value);
+    Ok(Entry { key: Key::from(key.to_string()), value, note })
 }
 
 #[cfg(test)]
@@ -36,8 +36,9 @@ mod tests {
             ("a={b: 1}", "a", "{b: 1}".into(), true),
             ("a=", "a", "".into(), false),
         ] {
-            let wanted = Entry { key: key.into(), value, looks_like_json };
-            assert_eq!(parse_entry(text).unwrap(), wanted, "{text}");
+            let entry = parse_entry(text).unwrap();
+            assert_eq!((entry.key, entry.value), (key.into(), value), "{text}");
+            assert_eq!(entry.note.is_some(), looks_like_json, "{text}");
         }
         assert!(parse_entry("a").unwrap_err().to_string().contains("write KEY=VALUE"));
     }

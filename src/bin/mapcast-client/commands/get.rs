@@ -24,7 +24,7 @@ pub(crate) struct GetArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// Keys, paths of nested values (a.b, list.0) or patterns (sensor/*) [default: the whole map]
-    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    #[arg(value_name = "KEY", allow_negative_numbers = true)]
     keys: Vec<String>,
     /// How to print the values [default: value, or text without KEY]
     #[arg(short, long, value_enum)]

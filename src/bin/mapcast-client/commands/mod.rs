@@ -37,28 +37,34 @@ use url::{Url, parse_url};
 /// The commands whose options do not depend on those of printing maps.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CommandArgs {
-    /// Set entries, all in one change; needs a server with --http and --http-token-file
+    /// Set entries over HTTP, all in one change
+    ///
+    /// The server needs --http and --http-token-file.
     Set {
         #[command(flatten)]
         http: HttpArgs,
         /// VALUE is JSON or plain text; an object replaces the old value
-        #[arg(value_name = "KEY=VALUE", required = true, allow_hyphen_values = true, value_parser = parse_entry)]
+        #[arg(value_name = "KEY=VALUE", required = true, allow_negative_numbers = true, value_parser = parse_entry)]
         entries: Vec<Entry>,
     },
-    /// Remove entries, all in one change; exit with code 5 if one is missing
+    /// Remove entries over HTTP, all in one change
+    ///
+    /// Exit code 5 if one is missing; then none is removed. The server needs --http and --http-token-file.
     Del {
         #[command(flatten)]
         http: HttpArgs,
         /// Keys as they are, without paths or patterns
-        #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
+        #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
         keys: Vec<String>,
     },
-    /// Edit the map, or one entry, as JSON in $VISUAL, $EDITOR or vi; --timeout limits each request
+    /// Edit the map, or one entry, in an editor, over HTTP
+    ///
+    /// As JSON, in $VISUAL, $EDITOR or vi. --timeout limits each request. The server needs --http and --http-token-file.
     Edit {
         #[command(flatten)]
         http: HttpArgs,
         /// The entry to edit; exit with code 5 if it is missing [default: the whole map]
-        #[arg(value_name = "KEY", allow_hyphen_values = true)]
+        #[arg(value_name = "KEY", allow_negative_numbers = true)]
         key: Option<String>,
     },
     /// Print the server's status
@@ -80,7 +86,9 @@ pub(crate) enum CommandArgs {
         #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u64).range(0..=1000))]
         limit: u64,
     },
-    /// Print completions for a shell, to be read by it at its start
+    /// Print completions for a shell
+    ///
+    /// For bash: source <(mapcast-client completions bash).
     Completions {
         /// The shell
         shell: Shell,
@@ -90,8 +98,7 @@ pub(crate) enum CommandArgs {
 /// The server's HTTP listener, and the permission to write.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {
-    /// The address of the server's --http: http://HOST:PORT, or HOST:PORT. The default port is 80 after http://, and
-    /// 8081 otherwise. Without TLS
+    /// The server's --http: HOST:PORT (default port 8081) or http://HOST:PORT (default port 80); without TLS
     #[arg(long, value_name = "URL", env = "MAPCAST_HTTP", default_value = "http://127.0.0.1:8081", value_parser = parse_url)]
     http: Url,
     /// File with the token of the server's --http-token-file

@@ -15,9 +15,9 @@ pub(super) const MAX_ATTEMPTS: usize = 20;
 /// Sets every entry in one change. Other entries keep what other writers give them.
 pub(super) fn set(client: &HttpClient, entries: Vec<Entry>) -> anyhow::Result<Summary> {
     let mut wanted = Map::new();
-    for Entry { key, value, looks_like_json } in entries {
-        if looks_like_json {
-            log::warn!("the value of {} begins like JSON and is not valid JSON: it is set as text", show_key(&key));
+    for Entry { key, value, note } in entries {
+        if let Some(note) = note {
+            log::warn!("{note}");
         }
         if wanted.insert(key.clone(), value).is_some() {
             bail!(UsageError(format!("{} is given twice; set it once", show_key(&key))));
