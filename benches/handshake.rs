@@ -29,7 +29,10 @@ use authority::{Authority, Files};
 use nix::time::ClockId;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use rustix::process::{Signal, set_parent_process_death_signal};
+#[cfg(feature = "tls-aws-lc")]
 use rustls::crypto::aws_lc_rs::default_provider;
+#[cfg(not(feature = "tls-aws-lc"))]
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;

@@ -70,9 +70,9 @@ mod sync;
 #[path = "../tests/testing/mod.rs"]
 mod testing;
 pub mod threads;
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub mod tls;
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 #[path = "tls/disabled.rs"]
 pub mod tls;
 

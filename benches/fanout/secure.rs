@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+#[cfg(feature = "tls-aws-lc")]
 use rustls::crypto::aws_lc_rs::default_provider;
+#[cfg(not(feature = "tls-aws-lc"))]
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};

@@ -240,7 +240,7 @@ mod tests {
         assert!(started.elapsed() >= timeout);
     }
 
-    #[cfg(all(feature = "redis", any(feature = "tls", feature = "tls-ring")))]
+    #[cfg(all(feature = "redis", feature = "tls"))]
     #[test]
     fn the_timeout_of_dial_limits_the_handshake_too() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -10,13 +10,13 @@ use crate::tls::{ClientTls, Connector, HandshakeError};
 ///
 /// # Errors
 /// `NotBuilt` without the feature `tls`.
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[allow(clippy::unnecessary_wraps, reason = "the same as without the feature")]
 pub(super) fn by_default(_name: &str) -> Result<ClientTls, Error> {
     Ok(ClientTls::default())
 }
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 pub(super) fn by_default(name: &str) -> Result<ClientTls, Error> {
     Err(Error::NotBuilt { name: name.to_owned(), feature: "tls" })
 }
@@ -36,7 +36,7 @@ pub(super) fn failure(error: &HandshakeError) -> Failure {
     if error.is_refusal() { Failure::Denied } else { Failure::Unreachable }
 }
 
-#[cfg(all(test, any(feature = "tls", feature = "tls-ring")))]
+#[cfg(all(test, feature = "tls"))]
 mod tests {
     use super::*;
     use crate::tls::{CertificateFault, End};

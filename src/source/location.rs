@@ -146,7 +146,7 @@ mod tests {
         assert!(matches!(&relay, Location::Relay(_)) && relay.to_string() == "tcp://root.example:8080");
     }
 
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     #[test]
     fn tls_is_part_of_the_scheme() {
         for (text, is_encrypted) in [("tcp://h:1", false), ("tls://h:1", true), ("flags.json", false)] {
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+    #[cfg(not(feature = "tls"))]
     #[test]
     fn tls_needs_the_feature() {
         let parsed = "tls://root.example:8080".parse::<Location>();

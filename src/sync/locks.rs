@@ -56,7 +56,7 @@ impl Condvar {
         Self(primitives::Condvar::new())
     }
 
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }

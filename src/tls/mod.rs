@@ -1,5 +1,5 @@
 //! TLS: certificates from files, handshakes of servers and clients, and sessions over non-blocking sockets. rustls implements
-//! the protocol, with aws-lc or ring.
+//! the protocol, with ring or aws-lc.
 
 mod acceptor;
 #[cfg(test)]

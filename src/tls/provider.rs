@@ -1,4 +1,4 @@
-//! The cryptography of TLS: aws-lc, or ring without the feature `tls`.
+//! The cryptography of TLS: ring, or aws-lc with the feature `tls-aws-lc`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,12 +13,12 @@ use super::time::system_time;
 
 /// Returns the provider of the cryptography. Not the default of the process: a program with several providers need not
 /// choose one for this library.
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-aws-lc")]
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-#[cfg(not(feature = "tls"))]
+#[cfg(not(feature = "tls-aws-lc"))]
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -15,7 +15,7 @@ mod payload;
 mod pickle;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod tls;
 
 #[allow(unused_imports, reason = "for a program that has a log of its own")]
@@ -39,7 +39,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("http_requests", http::check),
     #[cfg(feature = "redis")]
     ("redis_replies", redis::check),
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     ("tls_reader", tls::check),
 ];
 

@@ -113,7 +113,7 @@ fn a_path_that_is_not_a_regular_file_is_refused_at_the_start() {
         let args = vec!["--source", "redis://127.0.0.1/0?key=k", "--redis-password-file", place];
         refused.push((args, "it is a directory, not a regular file"));
     }
-    if cfg!(any(feature = "tls", feature = "tls-ring")) {
+    if cfg!(feature = "tls") {
         refused.push((vec!["--tls-cert", fifo, "--tls-key", fifo], "fifo.json: cannot be read: it is a FIFO"));
     }
     for (args, why) in refused {
@@ -220,7 +220,7 @@ fn a_hung_token_or_state_file_delays_writers_only() {
     files.go_on();
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn hung_certificate_files_delay_no_client_and_reload_afterwards() {
     use crate::support::authority::Authority;
@@ -462,7 +462,7 @@ fn a_client_file_above_the_file_size_limit_is_retried() {
     run(limited(&[CLIENT, &small.addr().to_string(), "-n", "1", "--exec", &command])).assert_stderr("by the signal");
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn a_timeout_exits_with_124_while_a_client_file_hangs() {
     let Some(files) = SlowFs::mount() else { return };
@@ -472,7 +472,7 @@ fn a_timeout_exits_with_124_while_a_client_file_hangs() {
     client.assert_exit(124).assert_stderr("timed out");
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn a_fifo_as_a_tls_file_of_the_client_is_refused() {
     let directory = tempfile::tempdir().unwrap();

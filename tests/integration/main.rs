@@ -72,7 +72,7 @@ mod terminal;
 mod testing;
 #[cfg(feature = "cli")]
 mod threads;
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "cli")]
 mod zone;

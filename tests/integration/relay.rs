@@ -263,7 +263,7 @@ mod programs {
     }
 }
 
-#[cfg(all(feature = "cli", any(feature = "tls", feature = "tls-ring")))]
+#[cfg(all(feature = "cli", feature = "tls"))]
 mod encrypted {
     use std::path::Path;
 

@@ -32,7 +32,7 @@ fn a_client_and_a_relay_reach_a_link_local_address() {
 }
 
 /// A certificate contains the address without the interface, which only the client chooses.
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn a_certificate_is_for_an_address_without_its_interface() {
     let Some(address) = link_local() else { return crate::support::skip("no interface has a link-local address") };

@@ -6,16 +6,13 @@ use std::iter;
 use mapcast::stats::health::Failure;
 use mapcast::{client, feed, format, frame, source, state};
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 use with_tls::{on_files, on_tls};
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 use without_tls::{on_files, on_tls};
 
 /// The options of TLS that a program names.
-#[cfg_attr(
-    not(any(feature = "tls", feature = "tls-ring")),
-    allow(dead_code, reason = "without TLS, only the option that turns it on is named")
-)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "without TLS, only the option that turns it on is named"))]
 pub(crate) struct TlsOptions {
     /// What the options of the program's TLS connections begin with: `--tls`.
     pub(crate) prefix: &'static str,
@@ -70,7 +67,7 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
 /// The advice on an input above the limit.
 const RAISE: &str = "raise --max-frame if this is meant";
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod with_tls {
     use std::error::Error;
 
@@ -123,7 +120,7 @@ mod with_tls {
     }
 }
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 mod without_tls {
     use std::error::Error;
 
@@ -179,7 +176,7 @@ mod tests {
         assert_eq!(advice(&error, &OPTIONS).as_deref(), Some("give the password with --redis-password-file FILE"));
     }
 
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     #[test]
     fn advice_on_tls_names_the_options_of_the_program() {
         use mapcast::tls::{CertificateFault, ClientTls, Connector, End, HandshakeError, Refusal};

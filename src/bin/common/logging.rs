@@ -6,10 +6,11 @@ mod log_queue;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{env, panic, thread};
 
-use env_logger::fmt::style::Style;
+use env_logger::fmt::Formatter;
+use env_logger::fmt::style::{AnsiColor, Style};
 use env_logger::{Builder, Env, Target, WriteStyle};
 use log::{Level, LevelFilter, Log, Record};
 
@@ -50,7 +51,7 @@ pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
         2.. => LevelFilter::Trace,
     };
     let mut builder = Builder::from_env(Env::default().default_filter_or(level.as_str()));
-    builder.format_target(false).format_timestamp_millis();
+    builder.format(write_record);
     if let Ok(queue) = LogQueue::start(io::stderr(), dropped) {
         if is_coloured() {
             builder.write_style(WriteStyle::Always);
@@ -63,6 +64,16 @@ pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
         log::error!("thread {} panicked: {}", thread.name().unwrap_or("unnamed"), panic.to_string().escape_debug());
     }));
     FlushOnDrop
+}
+
+/// Writes `[TIME LEVEL] MESSAGE`. This is the format of `env_logger`, whose own time needs a time zone database.
+fn write_record(formatter: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let level = formatter.default_level_style(record.level());
+    // Without colours, every style is empty.
+    let bracket = if level == Style::new() { level } else { AnsiColor::BrightBlack.on_default() };
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let (name, message) = (record.level(), record.args().to_string().replace('\n', "\n    "));
+    writeln!(formatter, "{bracket}[{bracket:#}{time} {level}{name:<5}{level:#}{bracket}]{bracket:#} {message}")
 }
 
 /// Writes `line` to standard error, in order with the log's lines and at any log level. Never blocks.

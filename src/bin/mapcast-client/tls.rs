@@ -1,9 +1,9 @@
 //! TLS options, if TLS is compiled in.
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub(crate) use present::TlsArgs;
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod present {
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -64,11 +64,11 @@ mod present {
 }
 
 /// No options without the feature `tls`.
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsArgs {}
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 impl TlsArgs {
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(self) -> Result<Option<std::sync::Arc<mapcast::tls::Connector>>, String> {

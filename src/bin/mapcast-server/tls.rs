@@ -2,7 +2,7 @@
 
 use crate::advice::TlsOptions;
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub(crate) use present::{SourceTlsArgs, TlsArgs};
 
 /// The options that advice on the TLS connections of clients names.
@@ -13,7 +13,7 @@ pub(crate) const TLS_OPTIONS: TlsOptions =
 pub(crate) const SOURCE_ADVICE: TlsOptions =
     TlsOptions { prefix: "--source-tls", on: "write tls:// for tcp://", off: "write tcp:// or redis://" };
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod present {
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -84,11 +84,11 @@ mod present {
 }
 
 /// No options without the feature `tls`.
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsArgs {}
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 impl TlsArgs {
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(&self) -> anyhow::Result<Option<std::sync::Arc<mapcast::tls::Acceptor>>> {
@@ -97,11 +97,11 @@ impl TlsArgs {
 }
 
 /// No options without the feature `tls`.
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceTlsArgs {}
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 impl SourceTlsArgs {
     #[allow(clippy::unused_self, reason = "same signature as with the feature")]
     pub(crate) fn chosen(&self) -> Option<mapcast::tls::ClientTls> {

@@ -366,7 +366,7 @@ mod tests {
         assert_eq!((cluster.nodes, cluster.topology), (vec![tcp("a", 6379), tcp("b", 7000)], Topology::Cluster));
     }
 
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     #[test]
     fn tls_is_part_of_the_scheme_and_is_displayed() {
         for (text, shown) in [

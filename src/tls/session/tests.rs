@@ -276,7 +276,7 @@ fn an_endless_hello_is_an_error_of_the_client() {
 }
 
 /// Transfers the pending output of `from`.
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-aws-lc")]
 fn pass(from: &mut Connection, to: &mut Connection) {
     let mut bytes = Vec::new();
     while from.wants_write() {
@@ -289,7 +289,7 @@ fn pass(from: &mut Connection, to: &mut Connection) {
     }
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tls-aws-lc")]
 #[test]
 fn both_ends_negotiate_a_post_quantum_key_exchange() {
     let pair = pair();

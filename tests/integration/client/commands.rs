@@ -150,7 +150,7 @@ fn an_address_without_http_is_explained() {
     client.assert_exit(2).assert_stderr("https is not supported");
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn tls_is_rejected_over_http() {
     for args in [["status", "--tls"], ["--tls", "status"]] {

@@ -412,7 +412,7 @@ fn a_cluster_redirects_to_the_node_with_the_hash() {
     });
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 mod encrypted {
     use std::path::Path;
 

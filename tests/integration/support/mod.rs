@@ -1,6 +1,6 @@
 //! Common support for the tests: servers in this process and as programs, raw readers, deadlines.
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub mod authority;
 #[cfg(feature = "cli")]
 pub mod browser;

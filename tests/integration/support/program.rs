@@ -121,7 +121,7 @@ impl Program {
     }
 
     /// As [`addr`](Self::addr), for a server with TLS.
-    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[cfg(feature = "tls")]
     #[track_caller]
     pub fn addr_with_tls(&self) -> SocketAddr {
         let line = self.wait_log(" with TLS: ");

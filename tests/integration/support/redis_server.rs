@@ -102,7 +102,7 @@ impl RedisServer {
 }
 
 /// True if and only if Redis is built with TLS: its client, of the same build, then has TLS options.
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 pub fn has_tls() -> bool {
     let help = Command::new("redis-cli").arg("--help").output();
     help.is_ok_and(|help| [help.stdout, help.stderr].concat().windows(5).any(|text| text == b"--tls"))

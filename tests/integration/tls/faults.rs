@@ -310,9 +310,9 @@ fn every_client_certificate_fault_is_reported_at_both_ends() {
 
 /// Starts a server of rustls, for one client, that accepts any certificate as its own.
 fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tls-aws-lc")]
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(feature = "tls-aws-lc"))]
     let provider = rustls::crypto::ring::default_provider();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();

@@ -74,9 +74,9 @@ fn raw_config(
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_file(&authority.ca).unwrap()).unwrap();
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tls-aws-lc")]
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(feature = "tls-aws-lc"))]
     let provider = rustls::crypto::ring::default_provider();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider));
     let config = config.with_protocol_versions(versions).unwrap();
