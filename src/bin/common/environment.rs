@@ -188,7 +188,7 @@ pub(crate) mod tests {
         names.sort_unstable();
         names.dedup();
         let listed = if definition.get_name() == "mapcast-server" { SERVER } else { CLIENT };
-        let has_tls = cfg!(any(feature = "tls", feature = "tls-ring"));
+        let has_tls = cfg!(feature = "tls");
         let listed = listed.iter().filter(|name| has_tls || !name.contains("TLS"));
         let listed: Vec<_> = listed.map(|name| format!("{PREFIX}{name}")).collect();
         assert_eq!(names, listed);

@@ -82,10 +82,10 @@ pub(crate) const HELP: Help = Help {
     ],
 };
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 const TLS: &[&str] = &["tls", "tls_ca", "tls_name", "tls_cert", "tls_key"];
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 const TLS: &[&str] = &[];
 
 /// The options that `command` does not use: a command over HTTP is sent without TLS.

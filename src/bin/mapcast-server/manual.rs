@@ -69,10 +69,10 @@ pub(crate) const HELP: Help = Help {
     ],
 };
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 const TLS: &[&str] = &["cert", "key", "client_ca"];
 
-#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[cfg(not(feature = "tls"))]
 const TLS: &[&str] = &[];
 
 /// The sections that only the manual page has.
