@@ -1,4 +1,4 @@
-//! TLS: every fault of a peer except certificates, with the bytes that cause it, and its message.
+//! TLS: every fault of a peer except certificates, with the bytes that cause it, and its error.
 //!
 //! Without the rows of `LocalFault` in the table in `src/tls/failure.rs`: a peer cannot cause them.
 

@@ -1,4 +1,4 @@
-//! TLS: every fault of a certificate, in a real handshake, and the message at each end.
+//! TLS: every fault of a certificate, in a real handshake, and the error at each end.
 //!
 //! Without the rows of the table in `src/tls/failure.rs` that no certificate can cause: `Revoked`, because no revocation list is
 //! used, and `Unknown`, for errors of later releases of rustls. The server finds `ChainOrder` in its own file: a peer sorts a
