@@ -394,7 +394,10 @@ mod tests {
 
     #[test]
     fn an_error_reply_before_the_end_is_the_reason_for_it() {
-        let wanted = "Redis closed the connection: ERR: max number of clients reached";
+        let is_wanted = |error: &Error| match error {
+            Error::ClosedAfter { code, detail } => code == "ERR" && detail == "max number of clients reached",
+            _ => false,
+        };
         let closed = || {
             let (connection, mut server, stop) = pair();
             server.write_all(b"-ERR max number of clients reached\r\n").unwrap();
@@ -404,14 +407,15 @@ mod tests {
         };
         let (mut connection, _stop) = closed();
         assert!(matches!(connection.reply::<Value>(), Err(Error::Server { .. })));
-        assert_eq!(connection.reply::<Value>().unwrap_err().to_string(), wanted);
+        let error = connection.reply::<Value>().unwrap_err();
+        assert!(is_wanted(&error), "{error:?}");
         let (mut connection, _stop) = closed();
         // The first may still be sent: the peer answers with a reset then.
         let failed = (0..1000).find_map(|_| {
             thread::park_timeout(Duration::from_millis(1));
             connection.send(&redis::cmd("PING")).err()
         });
-        assert_eq!(failed.unwrap().to_string(), wanted);
+        assert!(failed.as_ref().is_some_and(is_wanted), "{failed:?}");
     }
 
     #[test]

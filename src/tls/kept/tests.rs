@@ -1,3 +1,6 @@
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::super::authority::{Authority, Files, replace};
 use super::super::failure::End;
 use super::super::files::Identity;
@@ -9,10 +12,10 @@ fn own(files: &Files) -> Kept<OwnCertificate> {
     Kept::load(OwnCertificate { files, owner: End::Server }).unwrap()
 }
 
-/// Checks once, and returns the log lines.
-fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
-    let (checked, mut notices) = (kept.reader(apply)(), Vec::new());
-    let is_new = kept.take(checked, &mut notices);
+/// Applies `check`, and returns the log line.
+fn apply<P: Part>(kept: &mut Kept<P>, check: FileCheck<P>) -> Option<String> {
+    let mut notices = Vec::new();
+    let is_new = kept.take(check, &mut notices);
     assert!(notices.len() <= 1);
     let notice = notices.pop()?;
     assert_eq!(is_new, notice.level == log::Level::Info, "{}", notice.text);
@@ -21,12 +24,23 @@ fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
 
 /// As for a connection.
 fn take<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    check(kept, Apply::AtOnce)
+    let check = kept.reader(Apply::AtOnce)();
+    apply(kept, check)
 }
 
 /// As the check once a second.
 fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    check(kept, Apply::WhenStable)
+    let check = kept.reader(Apply::WhenStable)();
+    apply(kept, check)
+}
+
+/// Fails unless a check refuses the files with an error that `is_expected` accepts, and logs it.
+fn assert_refused<P: Part>(kept: &mut Kept<P>, is_expected: impl Fn(&Error) -> bool) {
+    let check = kept.reader(Apply::AtOnce)();
+    let Some(Err(error)) = &check.made else { panic!("not refused") };
+    assert!(is_expected(error), "{error:?}");
+    let line = format!("{}; {}", ErrorChain(error), P::KEPT);
+    assert_eq!(apply(kept, check), Some(line));
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the callers have no other use for it")]
@@ -63,12 +77,16 @@ fn a_half_replaced_pair_is_not_used_until_both_files_match() {
         let mut kept = own(&files);
         let before = std::sync::Arc::clone(&kept.made().certified);
         replace(first.0, first.1);
-        is(take(&mut kept), "certificate and key do not match");
+        assert_refused(&mut kept, |error| matches!(error, Error::Identity(_)));
         assert!(take(&mut kept).is_none(), "reported twice");
         assert!(std::sync::Arc::ptr_eq(&before, &kept.made().certified));
         replace(second.0, second.1);
         is(take(&mut kept), "2060");
     }
+}
+
+fn is_unreadable(error: &Error, path: &Path, kind: ErrorKind) -> bool {
+    matches!(error, Error::Unreadable(named, source) if named == path && source.kind() == kind)
 }
 
 #[test]
@@ -78,16 +96,19 @@ fn invalid_files_are_logged_once_and_the_last_good_ones_stay() {
     let mut kept = own(&files);
     let before = std::sync::Arc::clone(&kept.made().certified);
     let good = std::fs::read_to_string(&files.cert).unwrap();
-    for (fault, wanted) in [("garbage", "contains no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")]
-    {
-        replace(&files.cert, fault);
-        is(take(&mut kept), wanted);
-        assert!(take(&mut kept).is_none() && take(&mut kept).is_none(), "{fault}: reported twice");
+    for (content, is_pem) in [("garbage", true), ("-----BEGIN CERTIFICATE-----\n!", false)] {
+        replace(&files.cert, content);
+        assert_refused(&mut kept, |error| match error {
+            Error::NoCertificate(_) => is_pem,
+            Error::Pem(..) => !is_pem,
+            _ => false,
+        });
+        assert!(take(&mut kept).is_none() && take(&mut kept).is_none(), "{content}: reported twice");
     }
     std::fs::remove_file(&files.cert).unwrap();
-    is(take(&mut kept), "x.pem: cannot be read: ");
+    assert_refused(&mut kept, |error| is_unreadable(error, &files.cert, ErrorKind::NotFound));
     rustix::fs::mknodat(rustix::fs::CWD, &files.cert, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    is(take(&mut kept), "it is a FIFO");
+    assert_refused(&mut kept, |error| is_unreadable(error, &files.cert, ErrorKind::InvalidInput));
     assert!(take(&mut kept).is_none());
     assert!(std::sync::Arc::ptr_eq(&before, &kept.made().certified));
     replace(&files.cert, &good);
@@ -102,7 +123,7 @@ fn cas_are_replaced_and_kept_like_certificates() {
     let subjects = |kept: &Kept<TrustedCas>| kept.made().roots.clone();
     let before = subjects(&kept);
     replace(&old.ca, "");
-    is(take(&mut kept), "contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old CAs stay");
+    assert_refused(&mut kept, |error| matches!(error, Error::NoCertificate(path) if *path == old.ca));
     assert_eq!(subjects(&kept), before);
     replace(&old.ca, &std::fs::read_to_string(&new.ca).unwrap());
     is(take(&mut kept), "ca.pem: 1");

@@ -1,10 +1,12 @@
-//! TLS: every fault of a peer except certificates, with the bytes that cause it, and its message.
+//! TLS: every fault of a peer except certificates, with the bytes that cause it, and its error.
 //!
 //! Without the rows of `LocalFault` in the table in `src/tls/failure.rs`: a peer cannot cause them.
 
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::thread;
+
+use mapcast::tls::{Incompatibility, Refusal, Violation};
 
 use super::*;
 use crate::support::program::{Program, clean};
@@ -40,7 +42,7 @@ fn client_hello(version: [u8; 2], compression: u8, with_schemes: bool) -> Vec<u8
 }
 
 /// Returns the error of a client whose server answers the hello with `bytes`.
-fn client_error(bytes: Vec<u8>, config: &ClientConfig) -> String {
+fn client_error(bytes: Vec<u8>, config: &ClientConfig) -> HandshakeError {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let run = move || {
@@ -52,9 +54,10 @@ fn client_error(bytes: Vec<u8>, config: &ClientConfig) -> String {
         let _ = socket.read_to_end(&mut Vec::new());
     };
     let server = thread::Builder::new().spawn(run).unwrap();
-    let said = refusal(addr, config).to_string();
+    let error = refusal(addr, config);
     server.join().unwrap();
-    said
+    assert_plain_words(&error.to_string());
+    error
 }
 
 /// Returns the log line of a server about a client that sends `bytes`.
@@ -79,53 +82,55 @@ fn assert_plain_words(text: &str) {
     }
 }
 
-/// Codes of alerts, and the messages of a client with a certificate and of a server that receive them (RFC 8446, section 6;
-/// RFC 5246, section 7.2).
-const ALERTS: [(&[u8], &str, &str); 14] = [
-    (
-        &[48],
-        "the server does not accept the client's certificate: its CA is not trusted; use a",
-        "its CA is not trusted; give",
-    ),
-    (&[45], "it has expired, or is not valid yet, by the clock there; renew it", "it has expired, or is not valid yet"),
-    (&[44], "it has been revoked; issue a new one", "it has been revoked; issue a new one"),
-    (
-        &[42],
-        "it is for another name, or not well-formed; issue one with extendedKeyUsage=clientAuth",
-        "issue one for the name",
-    ),
-    (&[43], "its purpose or its type is not supported", "extendedKeyUsage=serverAuth"),
-    (&[51], "a signature is wrong, or its algorithm is not supported", "a signature is wrong"),
-    (&[49], "access denied; use a certificate that the other end allows", "access denied"),
-    (&[46, 111, 113, 114], "no reason given; see the log there", "no reason given; see"),
-    (&[70, 86], "no common TLS version: this end speaks TLS 1.2 and 1.3; update", "no common TLS version"),
-    (&[60, 71], "no common cipher suite; allow", "no common cipher suite; allow"),
-    (&[40, 109, 120, 121], "the other end found no common TLS parameters; update", "no common TLS parameters"),
-    (&[80], "the other end failed without a reason; see its log", "the other end failed without a reason"),
-    (
-        &[10, 20, 21, 22, 30, 47, 50, 110, 115, 200],
-        "the other end rejected a message of this end as invalid; unless a device",
-        "the other end rejected a message of this end as invalid; unless a device",
-    ),
-    (&[116, 41], "the server requires a client certificate", "the other end rejected a message"),
-];
+/// Codes of alerts, and the errors of a client with a certificate and of a server that receive them (RFC 8446, section 6; RFC
+/// 5246, section 7.2).
+fn alerts() -> Vec<(&'static [u8], HandshakeError, HandshakeError)> {
+    let refused: [(&[u8], Refusal); 8] = [
+        (&[48], Refusal::UnknownCa),
+        (&[45], Refusal::Expired),
+        (&[44], Refusal::Revoked),
+        (&[42], Refusal::BadCertificate),
+        (&[43], Refusal::Unsupported),
+        (&[51], Refusal::Signature),
+        (&[49], Refusal::Denied),
+        (&[46, 111, 113, 114], Refusal::Unspecified),
+    ];
+    let incompatible: [(&[u8], Incompatibility); 3] = [
+        (&[70, 86], Incompatibility::Version),
+        (&[60, 71], Incompatibility::CipherSuite),
+        (&[40, 109, 120, 121], Incompatibility::Unspecified),
+    ];
+    let refused = refused.map(|(codes, why)| {
+        let error = |owner| HandshakeError::CertificateRefused(owner, why);
+        (codes, error(End::Client), error(End::Server))
+    });
+    let incompatible = incompatible.map(|(codes, what)| {
+        let error = || HandshakeError::Incompatible(what);
+        (codes, error(), error())
+    });
+    let others = [
+        (&[80][..], HandshakeError::PeerFailed, HandshakeError::PeerFailed),
+        (&[10, 20, 21, 22, 30, 47, 50, 110, 115, 200], HandshakeError::NotUnderstood, HandshakeError::NotUnderstood),
+        (&[116, 41], HandshakeError::CertificateRequired, HandshakeError::NotUnderstood),
+    ];
+    refused.into_iter().chain(incompatible).chain(others).collect()
+}
 
 #[test]
 fn a_client_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let config = client(&authority, Some(&authority.good("own", &["ana"])));
-    let rows = ALERTS.iter().map(|(codes, client, _)| (*codes, *client));
-    let unknown_name = (&[112_u8][..], "no certificate for the requested name");
+    let rows = alerts().into_iter().map(|(codes, client, _)| (codes, client));
+    let unknown_name = (&[112_u8][..], HandshakeError::UnknownName);
     for (codes, wanted) in rows.chain([unknown_name]) {
         for code in codes {
-            let said = client_error(alert(*code), &config);
-            assert!(said.contains(wanted), "{code}: {said}\nis not\n{wanted}");
-            assert_plain_words(&said);
+            // Each error has a text of its own.
+            assert_eq!(client_error(alert(*code), &config).to_string(), wanted.to_string(), "{code}");
         }
     }
     for code in [40, 42, 116] {
-        let said = client_error(alert(code), &client(&authority, None));
-        assert!(said.contains("the server requires a client certificate"), "{code}: {said}");
+        let error = client_error(alert(code), &client(&authority, None));
+        assert!(matches!(error, HandshakeError::CertificateRequired), "{code}: {error:?}");
     }
 }
 
@@ -133,9 +138,9 @@ fn a_client_reports_every_alert_in_plain_words() {
 fn a_server_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
-    for (codes, _, wanted) in ALERTS {
+    for (codes, _, wanted) in alerts() {
         let line = server_error(&files, &alert(codes[0]));
-        assert!(line.contains(wanted), "{}: {line}\nis not\n{wanted}", codes[0]);
+        assert!(line.contains(&wanted.to_string()), "{}: {line}\nis not\n{wanted}", codes[0]);
     }
 }
 
@@ -145,34 +150,26 @@ fn a_protocol_violation_is_reported_in_plain_words() {
     let config = client(&authority, None);
     let tls_1_0 = [3, 1];
     for (bytes, wanted) in [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the server does not speak TLS"),
-        (message(1, &client_hello([3, 3], 0, true)[9..]), "sent a TLS message out of sequence; unless a device"),
-        (server_hello(tls_1_0, [0xc0, 0x2b]), "no common TLS version"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), HandshakeError::PlainServer),
+        (message(1, &client_hello([3, 3], 0, true)[9..]), HandshakeError::Violated(Violation::Unexpected)),
+        (server_hello(tls_1_0, [0xc0, 0x2b]), HandshakeError::Incompatible(Incompatibility::Version)),
         // TLS_RSA_WITH_RC4_128_SHA, which was not offered.
-        (server_hello([3, 3], [0, 5]), "the other end violated the TLS protocol; unless a device"),
+        (server_hello([3, 3], [0, 5]), HandshakeError::Violated(Violation::Rule)),
     ] {
-        let said = client_error(bytes, &config);
-        assert!(said.contains(wanted), "{said}\nis not\n{wanted}");
-        assert_plain_words(&said);
+        assert_eq!(client_error(bytes, &config).to_string(), wanted.to_string());
     }
     let files = authority.good("x", &["localhost"]);
     // The longest message that a header can announce, in records of four bytes.
     let endless = b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000);
     for (bytes, wanted) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "the client does not speak TLS; connect with TLS"),
-        (message(14, &[]), "sent a TLS message out of sequence"),
-        (
-            client_hello(tls_1_0, 0, false),
-            "no common TLS version: this end speaks TLS 1.2 and 1.3; update the other end",
-        ),
-        (
-            client_hello([3, 3], 1, true),
-            "the other end lacks a TLS feature that this end requires; update the other end",
-        ),
-        (endless, "sent a TLS message that is longer than allowed"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), HandshakeError::PlainClient),
+        (message(14, &[]), HandshakeError::Violated(Violation::Unexpected)),
+        (client_hello(tls_1_0, 0, false), HandshakeError::Incompatible(Incompatibility::Version)),
+        (client_hello([3, 3], 1, true), HandshakeError::Incompatible(Incompatibility::Feature)),
+        (endless, HandshakeError::Violated(Violation::TooLong)),
     ] {
         let line = server_error(&files, &bytes);
-        assert!(line.contains(wanted), "{line}\nis not\n{wanted}");
+        assert!(line.contains(&wanted.to_string()), "{line}\nis not\n{wanted}");
     }
 }
 
@@ -181,14 +178,12 @@ fn a_violation_after_the_handshake_is_reported_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let server = start(&files);
-    for (bytes, wanted) in [
-        (record(23, &[7; 40]), "sent a TLS record that cannot be decrypted; unless a device"),
-        (vec![0xff; 40], "sent a malformed TLS message; unless a device"),
-    ] {
+    for (bytes, violation) in [(record(23, &[7; 40]), Violation::Undecryptable), (vec![0xff; 40], Violation::Malformed)]
+    {
         let mut client = raw_client(&authority, server.addr_with_tls());
         client.read_exact(&mut [0; 10]).unwrap();
         client.sock.write_all(&bytes).unwrap();
-        let line = server.wait_log(&format!("TLS protocol violation: the other end {wanted}"));
+        let line = server.wait_log(&HandshakeError::Violated(violation).to_string());
         assert_plain_words(&line);
     }
 }
@@ -201,9 +196,9 @@ fn a_handshake_without_common_parameters_names_them() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     for (args, wanted) in [
-        ("-groups P-521", "no common key exchange group; allow X25519, P-256 or P-384"),
-        ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "no common cipher suite; allow ECDHE with AES-GCM"),
-        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "no common signature scheme for the key of the certificate; use"),
+        ("-groups P-521", Incompatibility::KeyExchange),
+        ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", Incompatibility::CipherSuite),
+        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", Incompatibility::Signature),
     ] {
         let server = start(&files);
         let mut command = clean("openssl");
@@ -212,7 +207,8 @@ fn a_handshake_without_common_parameters_names_them() {
         let mut client = command.spawn().unwrap();
         let line = server.wait_log("no TLS handshake");
         client.wait().unwrap();
-        assert!(line.contains(wanted), "{args}: {line}\nis not\n{wanted}");
+        let wanted = HandshakeError::Incompatible(wanted).to_string();
+        assert!(line.contains(&wanted), "{args}: {line}\nis not\n{wanted}");
         assert_plain_words(&line);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS: every fault of a certificate, in a real handshake, and the message at each end.
+//! TLS: every fault of a certificate, in a real handshake, and the error at each end.
 //!
 //! Without the rows of the table in `src/tls/failure.rs` that no certificate can cause: `Revoked`, because no revocation list is
 //! used, and `Unknown`, for errors of later releases of rustls. The server finds `ChainOrder` in its own file: a peer sorts a
@@ -11,6 +11,7 @@ use std::thread;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use mapcast::tls::{self, Refusal};
 use rcgen::{
     BasicConstraints, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints,
     date_time_ymd,
@@ -118,26 +119,25 @@ fn issued_with_sha224() -> (Authority, Issued) {
     (authority, patched(issued, sha256, sha224))
 }
 
-/// A row of the table: the certificate of a server, for a client that trusts the CA of `authority`, and the messages.
+/// A row of the table: the certificate of a server, for a client that trusts the CA of `authority`, and the errors.
 struct Row {
     authority: Authority,
     issued: Issued,
-    /// The warning in the server's log at startup, if there is one.
-    start: Option<&'static str>,
-    client: &'static str,
-    server: &'static str,
+    /// True if and only if the server logs the fault at startup.
+    is_logged: bool,
+    /// The error of the client.
+    fault: CertificateFault,
+    /// The error of the server.
+    refusal: Refusal,
 }
 
-const NOT_TRUSTED: &str = "the client does not accept the server's certificate: its CA is not trusted; give that";
-const OTHER_NAME: &str = "the client does not accept the server's certificate: it is for another name, or not";
-const SIGNATURE: &str = "the client does not accept the server's certificate: a signature is wrong, or its algorithm";
-const NO_REASON: &str = "the client does not accept the server's certificate: no reason given; see the log";
-const NO_TIME: &str = "the client does not accept the server's certificate: it has expired, or is not valid yet";
-const NO_USE: &str = "the client does not accept the server's certificate: its purpose or its type is not supported";
+fn of_server(fault: &CertificateFault) -> HandshakeError {
+    HandshakeError::Certificate(End::Server, fault.clone())
+}
 
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
-    let row = |(authority, issued), start, client, server| Row { authority, issued, start, client, server };
+    let row = |(authority, issued), is_logged, fault, refusal| Row { authority, issued, is_logged, fault, refusal };
     let plain = |change: &dyn Fn(&mut rcgen::CertificateParams)| {
         let authority = Authority::new();
         let issued = authority.issue(|params| change(params));
@@ -147,83 +147,44 @@ fn rows() -> Vec<Row> {
     let of_other_key = (one, other.issue(|_| ()));
     let (one, other) = (named_authority("one"), named_authority("other"));
     let of_unknown = (one, other.issue(|_| ()));
+    let (expiry, start) = (date_time_ymd(2001, 12, 31), date_time_ymd(2999, 1, 1));
+    let (wanted, presented) = ("localhost".to_owned(), "mapcast.example".to_owned());
     vec![
         row(
-            plain(&|params| params.not_after = date_time_ymd(2001, 12, 31)),
-            Some("the TLS certificate has expired 2001-12-31T00:00:00Z"),
-            "the server's certificate has expired 2001-12-31T00:00:00Z; renew it, or set the clock",
-            NO_TIME,
+            plain(&|params| params.not_after = expiry),
+            true,
+            CertificateFault::Expired(Some(expiry.into())),
+            Refusal::Expired,
         ),
         row(
-            plain(&|params| params.not_before = date_time_ymd(2999, 1, 1)),
-            Some("x.pem: the server's certificate is not valid before 2999-01-01T00:00:00Z; set the clock"),
-            "the server's certificate is not valid before 2999-01-01T00:00:00Z; set the clock",
-            NO_TIME,
+            plain(&|params| params.not_before = start),
+            true,
+            CertificateFault::NotYetValid(Some(start.into())),
+            Refusal::Expired,
         ),
         row(
             plain(&|params| {
                 params.subject_alt_names = vec![rcgen::SanType::DnsName("mapcast.example".try_into().unwrap())];
             }),
-            None,
-            "the server's certificate is for mapcast.example, not for localhost",
-            OTHER_NAME,
+            false,
+            CertificateFault::WrongName { wanted, presented },
+            Refusal::BadCertificate,
         ),
-        row(
-            plain(&|params| params.subject_alt_names.clear()),
-            Some("x.pem: the server's certificate has no subject alternative name"),
-            "the server's certificate has no subject alternative name, and the common name does not count; issue one",
-            OTHER_NAME,
-        ),
-        row(of_unknown, None, "the server's certificate is signed by an untrusted CA", NOT_TRUSTED),
-        row(
-            of_other_key,
-            None,
-            "the server's certificate has a signature that does not match the key of its CA",
-            SIGNATURE,
-        ),
-        row(
-            self_signed_ca(),
-            Some("x.pem: the server's certificate is a CA certificate, which a server cannot use as its own"),
-            "the server's certificate is a CA certificate, which a server cannot use as its own (openssl req -x509 makes one); \
-             use it as the CA only, and issue one for the server: openssl x509 -req -in server.csr -CA",
-            NO_REASON,
-        ),
-        row(
-            issued_by_no_ca(),
-            Some("x.pem: the server's certificate is issued by a certificate that is not a CA certificate"),
-            "the server's certificate is issued by a certificate that is not a CA certificate; issue it with a CA",
-            NO_REASON,
-        ),
+        row(plain(&|params| params.subject_alt_names.clear()), true, CertificateFault::NoName, Refusal::BadCertificate),
+        row(of_unknown, false, CertificateFault::UnknownIssuer, Refusal::UnknownCa),
+        row(of_other_key, false, CertificateFault::BadSignature, Refusal::Signature),
+        row(self_signed_ca(), true, CertificateFault::IsCa, Refusal::Unspecified),
+        row(issued_by_no_ca(), true, CertificateFault::IssuerNotCa, Refusal::Unspecified),
         row(
             plain(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
-            Some("x.pem: the server's certificate is not for use by a server"),
-            "the server's certificate is not for use by a server (extendedKeyUsage); issue one with extendedKeyUsage=serverAuth",
-            NO_USE,
+            true,
+            CertificateFault::WrongPurpose,
+            Refusal::Unsupported,
         ),
-        row(
-            issued_with_sha224(),
-            None,
-            "the server's certificate is signed with an unsupported algorithm (SHA-1, for example); issue",
-            SIGNATURE,
-        ),
-        row(
-            issued_outside_the_constraints(),
-            None,
-            "the server's certificate is for a name that its CA is not allowed to certify; issue it with another CA",
-            NO_REASON,
-        ),
-        row(
-            issued_too_deep(),
-            None,
-            "the server's certificate has more intermediate CAs than allowed (pathlen, or 6); issue it with a CA nearer",
-            NO_REASON,
-        ),
-        row(
-            issued_with_many_intermediates(),
-            None,
-            "the server's certificate has a chain that takes too long to verify; remove the certificates",
-            NO_REASON,
-        ),
+        row(issued_with_sha224(), false, CertificateFault::UnsupportedSignature, Refusal::Signature),
+        row(issued_outside_the_constraints(), false, CertificateFault::NameConstraint, Refusal::Unspecified),
+        row(issued_too_deep(), false, CertificateFault::ChainTooLong, Refusal::Unspecified),
+        row(issued_with_many_intermediates(), false, CertificateFault::ChainTooComplex, Refusal::Unspecified),
     ]
 }
 
@@ -241,13 +202,17 @@ fn every_server_certificate_fault_is_reported_at_both_ends() {
         let files = row.authority.write("x", &row.issued);
         let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]);
         let addr = server.addr_with_tls();
-        let said = refusal(addr, &client(&row.authority, None)).to_string();
-        assert!(said.contains(row.client), "{said}\nis not\n{}", row.client);
-        assert_plain_words(&said);
+        let error = refusal(addr, &client(&row.authority, None));
+        let is_fault = matches!(&error, HandshakeError::Certificate(End::Server, fault) if *fault == row.fault);
+        assert!(is_fault, "{error:?} is not {:?}", row.fault);
+        assert_plain_words(&error.to_string());
         let line = server.wait_log("no TLS handshake");
-        assert!(line.contains(row.server), "{line}\nis not\n{}\n({said})", row.server);
-        if let Some(start) = row.start {
-            server.wait_log(start);
+        let wanted = HandshakeError::CertificateRefused(End::Server, row.refusal).to_string();
+        assert!(line.contains(&wanted), "{line}\nis not\n{wanted}\n({error})");
+        if matches!(row.fault, CertificateFault::Expired(_)) {
+            server.wait_log("the TLS certificate has expired 2001-12-31T00:00:00Z");
+        } else if row.is_logged {
+            server.wait_log(&format!("x.pem: {}", of_server(&row.fault)));
         }
         assert_plain_words(&server.log().join("\n"));
     }
@@ -261,49 +226,34 @@ fn every_client_certificate_fault_is_reported_at_both_ends() {
     let clients = Authority::new();
     let good = |change: &dyn Fn(&mut rcgen::CertificateParams)| clients.issue(|params| change(params));
     let stranger = named_authority("stranger").issue(|_| ());
-    for (ca, issued, client_says, server_says) in [
+    let expiry = date_time_ymd(2001, 12, 31);
+    for (ca, issued, refused, fault) in [
         (
             &clients,
-            good(&|params| params.not_after = date_time_ymd(2001, 12, 31)),
-            "the server does not accept the client's certificate: it has expired, or is not valid yet, by the clock there; \
-             renew it",
-            "the client's certificate has expired 2001-12-31T00:00:00Z; renew it",
+            good(&|params| params.not_after = expiry),
+            Refusal::Expired,
+            CertificateFault::Expired(Some(expiry.into())),
         ),
-        (
-            &clients,
-            stranger,
-            "the server does not accept the client's certificate: its CA is not trusted; use a certificate of one of the",
-            "the client's certificate is signed by a CA that is not among the server's client CAs; add",
-        ),
-        (
-            &clients,
-            Authority::new().issue(|_| ()),
-            "the server does not accept the client's certificate: a signature is wrong",
-            "the client's certificate has a signature that does not match the key of its CA; replace the certificate of its CA",
-        ),
+        (&clients, stranger, Refusal::UnknownCa, CertificateFault::UnknownIssuer),
+        (&clients, Authority::new().issue(|_| ()), Refusal::Signature, CertificateFault::BadSignature),
         (
             &clients,
             good(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
-            "the server does not accept the client's certificate: its purpose or its type is not supported",
-            "the client's certificate is not for use by a client (extendedKeyUsage); issue one with \
-             extendedKeyUsage=clientAuth",
+            Refusal::Unsupported,
+            CertificateFault::WrongPurpose,
         ),
-        (
-            &self_ca,
-            self_issued,
-            "the server does not accept the client's certificate: no reason given; see the log there; a CA certificate",
-            "the client's certificate is a CA certificate, which a client cannot use as its own (openssl req -x509 makes one); use \
-             it as the CA only, and issue one for the client: openssl x509 -req -in client.csr",
-        ),
+        (&self_ca, self_issued, Refusal::Unspecified, CertificateFault::IsCa),
     ] {
         let own = clients.write("own", &issued);
         let tls = ["--tls-cert", text(&server_files.cert), "--tls-key", text(&server_files.key)];
         let server = Program::server(&[&tls[..], &["--tls-client-ca", text(&ca.ca)]].concat());
-        let said = refusal(server.addr_with_tls(), &client(&authority, Some(&own))).to_string();
-        assert!(said.contains(client_says), "{said}\nis not\n{client_says}");
-        assert_plain_words(&said);
+        let error = refusal(server.addr_with_tls(), &client(&authority, Some(&own)));
+        let is_refusal = matches!(&error, HandshakeError::CertificateRefused(End::Client, why) if *why == refused);
+        assert!(is_refusal, "{error:?} is not {refused:?}");
+        assert_plain_words(&error.to_string());
         let line = server.wait_log("no TLS handshake");
-        assert!(line.contains(server_says), "{line}\nis not\n{server_says}");
+        let wanted = HandshakeError::Certificate(End::Client, fault).to_string();
+        assert!(line.contains(&wanted), "{line}\nis not\n{wanted}");
         assert_plain_words(&server.log().join("\n"));
     }
 }
@@ -331,6 +281,11 @@ fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
     addr
 }
 
+/// Returns the error of a server that does not start with the certificate in `file`.
+fn refused(file: &str, fault: CertificateFault) -> String {
+    tls::Error::Certificate(file.into(), fault).to_string()
+}
+
 #[test]
 fn certificates_that_our_server_refuses_are_reported_too() {
     let authority = Authority::new();
@@ -341,25 +296,24 @@ fn certificates_that_our_server_refuses_are_reported_too() {
         unknown.set_criticality(true);
         params.custom_extensions.push(unknown);
     });
-    let wanted = "certificate has an unsupported critical extension; issue one without it";
     let files = authority.write("critical", &critical);
     let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]).finish();
-    server.assert_exit(2).assert_stderr(&format!("critical.pem: the {wanted}"));
+    server.assert_exit(2).assert_stderr(&refused("critical.pem", CertificateFault::UnsupportedExtension));
     for (cert, wanted) in [
-        (der(&critical.cert), wanted),
-        (b"garbage".to_vec(), "the server's certificate is not a well-formed X.509 certificate; issue a new one"),
-        (der(&first.cert), "the server's certificate has X.509 version 1, without extensions"),
+        (der(&critical.cert), CertificateFault::UnsupportedExtension),
+        (b"garbage".to_vec(), CertificateFault::Malformed),
+        (der(&first.cert), CertificateFault::OldVersion),
     ] {
-        let said = refusal(show(vec![cert.into()], &issued.key), &client(&authority, None)).to_string();
-        assert!(said.contains(wanted), "{said}");
-        assert_plain_words(&said);
+        let error = refusal(show(vec![cert.into()], &issued.key), &client(&authority, None));
+        assert!(matches!(&error, HandshakeError::Certificate(End::Server, fault) if *fault == wanted), "{error:?}");
+        assert_plain_words(&error.to_string());
     }
     // A name that cannot be in a certificate, but that the system resolves.
     let addr = show(vec![der(&issued.cert).into()], &issued.key);
     let connected =
         Client::connect(&format!("127.1:{}", addr.port()), &client(&authority, None), &Shutdown::new().unwrap());
-    let Err(Error::Tls(said)) = connected else { panic!("{connected:?}") };
-    assert!(said.to_string().contains("cannot be for \"127.1\", which is neither a host name nor an IP address"));
+    let Err(Error::Tls(HandshakeError::Certificate(End::Server, fault))) = connected else { panic!("{connected:?}") };
+    assert_eq!(fault, CertificateFault::NotAName("127.1".to_owned()));
 }
 
 #[test]
@@ -371,8 +325,7 @@ fn a_chain_in_the_wrong_order_is_logged_and_served() {
     let files = root.write("x", &issued);
     let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key), "--format", "json"];
     let server = Program::server(&tls);
-    server
-        .wait_log("x.pem: the server's certificate is not followed by the certificates of its issuers, in order; put");
+    server.wait_log(&format!("x.pem: {}", of_server(&CertificateFault::ChainOrder)));
     connect(server.addr_with_tls(), &client(&root, None)).unwrap().next_map().unwrap();
 }
 
@@ -393,14 +346,15 @@ fn certificates_from_tutorials_are_explained_at_startup() {
     openssl("x509 -req -in v1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out v1.pem");
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let server = Program::server(&["--tls-cert", &path("ca.pem"), "--tls-key", &path("ca.key")]);
-    server.wait_log("ca.pem: the server's certificate is a CA certificate");
+    let is_ca = of_server(&CertificateFault::IsCa).to_string();
+    server.wait_log(&format!("ca.pem: {is_ca}"));
     let client = Program::client(&["--tls", "--tls-ca", &path("ca.pem"), &named(server.addr_with_tls())]).finish();
-    client.assert_exit(3).assert_stderr("the server's certificate is a CA certificate");
+    client.assert_exit(3).assert_stderr(&is_ca);
     assert_plain_words(&client.stderr);
     // OpenSSL 3.4 creates version 3 by default.
     if !der(&fs::read_to_string(path("v1.pem")).unwrap()).windows(5).any(|bytes| bytes == b"\xa0\x03\x02\x01\x02") {
         let server = Program::server(&["--tls-cert", &path("v1.pem"), "--tls-key", &path("v1.key")]).finish();
-        server.assert_exit(2).assert_stderr("v1.pem: the certificate has X.509 version 1, without extensions");
+        server.assert_exit(2).assert_stderr(&refused("v1.pem", CertificateFault::OldVersion));
         assert_plain_words(&server.stderr);
     }
 }
