@@ -210,6 +210,70 @@ fn how_it_works_names_files_and_functions_that_exist() {
     assert!(functions > 10, "{functions} functions");
 }
 
+/// Returns the anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> std::collections::BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || ['-', '_'].contains(c)).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_names_a_page_and_a_heading_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut links = 0;
+    for page in pages.chain(["README.md", "CONTRIBUTING.md"].map(|name| root.join(name))) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let (name, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if name.is_empty() { page.clone() } else { page.parent().unwrap().join(name) };
+            assert!(target.exists(), "{}: no page {name}", page.display());
+            let is_there = anchor.is_empty() || anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor);
+            assert!(is_there, "{}: {name} has no heading {anchor}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 100, "{links} links");
+}
+
+/// Returns the texts of the sources in `directory`, without comments, each string in one line.
+fn sources(directory: &std::path::Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+            texts.push(code.map(|line| line.strip_suffix('\\').map_or(format!("{line}\n"), str::to_owned)).collect());
+        }
+    }
+    texts
+}
+
+#[test]
+fn every_message_that_is_explained_is_in_the_sources() {
+    let sources = sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let page = page("troubleshooting.md");
+    let headings = page.lines().filter(|line| line.starts_with("### "));
+    let messages: Vec<_> = headings.flat_map(|heading| heading.split('`').skip(1).step_by(2)).collect();
+    assert!(messages.len() > 35, "{} messages", messages.len());
+    for message in messages {
+        let fixed: Vec<_> = message.split('…').map(str::trim).filter(|part| !part.is_empty()).collect();
+        assert!(fixed.iter().any(|part| part.len() >= 8), "too short to search for: {message}");
+        let is_there = sources.iter().any(|text| fixed.iter().all(|part| text.contains(part)));
+        assert!(is_there, "no source has the message {message:?}");
+    }
+}
+
 #[test]
 fn the_design_page_names_every_model_and_no_other() {
     let design = page("design.md");

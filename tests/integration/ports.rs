@@ -161,8 +161,8 @@ fn a_token_alone_makes_the_local_page_writable() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "x".repeat(32)).unwrap();
     let script = "$server -q --http-token-file TOKEN & $client -q check --wait=1m; $client set --token-file TOKEN n=1 2>/dev/null; \
-                  $client -n 1 -f json 8082; $server -q -l 8090 --http-token-file TOKEN; $server -q -l 8081 & \
-                  $client -q check --wait=1m :8081; kill %1; wait %1; $server -q --http-token-file TOKEN";
+                  $client -n 1 -f json 8082; $server -q -l 8090 --http-token-file TOKEN; kill $!; wait $!; \
+                  $server -qq -l 8081 & $client -q check --wait=1m :8081; $server -q --http-token-file TOKEN";
     let Some(ran) = alone(&script.replace("TOKEN", path(&token))) else { return };
     let ended = ran.finish();
     ended.assert_exit(2).assert_stdout("{\"n\":1}\n");

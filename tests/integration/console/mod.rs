@@ -100,6 +100,11 @@ fn the_http_page_prints_what_it_shows() {
     run("docs/http.md");
 }
 
+#[test]
+fn the_troubleshooting_page_prints_what_it_shows() {
+    run("docs/troubleshooting.md");
+}
+
 /// Returns the pages, as paths in the repository.
 fn pages() -> Vec<String> {
     let root = env!("CARGO_MANIFEST_DIR");
