@@ -46,7 +46,7 @@ pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
 fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
-    let read = read.map_err(JsonSyntaxError::from)?;
+    let read = read.map_err(|error| JsonSyntaxError::new(json, &error))?;
     match find_long_integer(json) {
         Some(offset) => Err(JsonSyntaxError::at(json, offset, BEYOND_64_BITS).into()),
         None => Ok(read),
@@ -266,7 +266,7 @@ mod tests {
             assert_eq!(decode_value(json.as_bytes()).unwrap_err().to_string(), place);
             let seed = Budget::for_payload(json.len());
             let error = parse_value(json, ValueSeed::unique(&seed)).unwrap_err();
-            assert_eq!(JsonSyntaxError::from(error).to_string(), place);
+            assert_eq!(JsonSyntaxError::new(json.as_bytes(), &error).to_string(), place);
         }
         assert!(decode_unique_map(br#"{"a":{"a":[{"a":1},{"a":2}]},"A":1}"#).is_ok());
     }

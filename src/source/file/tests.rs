@@ -141,9 +141,9 @@ fn each_file_error_is_logged_once_and_the_last_good_map_stays() {
     let damages: [(&str, Damage); 10] = [
         ("cannot be read: No such file", Box::new(|_| {})),
         ("line 1, column 6: unexpected end", Box::new(write(r#"{"a": "#))),
-        ("line 1: unexpected end", Box::new(write(""))),
+        ("line 1: the text is empty", Box::new(write(""))),
         ("line 1, column 8: a string is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
-        ("expected a map", Box::new(write("[1]"))),
+        ("expected an object in braces", Box::new(write("[1]"))),
         ("cannot be sent: the map takes 102408 bytes", Box::new(move |path| fs::write(path, &large).unwrap())),
         (
             "above the limit of 1638400 bytes",

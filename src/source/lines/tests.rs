@@ -77,7 +77,7 @@ fn lines_may_end_in_cr_lf_and_blank_lines_are_skipped() {
     let (sink, mut lines) = (sink(), unread());
     let news = lines.take(b"\r\n{\"n\":1}\r\n\n  \t\n{\"n\":2}\r\nx\n", &sink);
     assert_eq!(sink.feed().version(), 2);
-    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: expected a JSON value; the last good map stays";
+    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: x is not JSON; put text in double quotes; the last good map stays";
     assert_eq!(texts(&news), ["standard input: 1 entry, version 1", bad]);
 }
 
@@ -88,7 +88,7 @@ fn an_invalid_line_is_logged_with_its_position_and_skipped() {
     for (bad, wanted) in [
         (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: a string is not UTF-8"),
         (b"{\"n\": 1", "line 2, column 7: unexpected end"),
-        (b"[1]", "line 2: expected a map, found a list"),
+        (b"[1]", "line 2: expected an object in braces, found a list"),
         (b"{\"n\":1} {\"n\":2}", "line 2, column 9: unexpected text after the value"),
         (b"\x1b[2J", "line 2, column 1: expected a JSON value"),
         (large.as_bytes(), "line 2: the map cannot be sent: the map takes 108 bytes"),

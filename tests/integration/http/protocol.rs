@@ -168,20 +168,20 @@ fn errors_of_requests_have_their_own_messages() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     for (body, wanted) in [
-        ("{\"a\": 1,\n \"b\": 2,}", "trailing comma before the closing bracket, at line 2, column 9"),
-        ("null", "expected a map, found null, at line 1, column 4"),
-        ("{\"a\"", "unexpected end, at line 1, column 4"),
+        ("{\"a\": 1,\n \"b\": 2,}", "trailing comma before the closing bracket; remove it, at line 2, column 9"),
+        ("null", "expected an object in braces, found null, at line 1, column 4"),
+        ("{\"a\"", "unexpected end; a bracket or a quote is not closed, at line 1, column 4"),
         (
             "{\"a\": 9223372036854775808}",
             "an integer beyond 64 bits with a sign; write it as a string, at line 1, column 25",
         ),
     ] {
         let response = site.ask("PATCH /map", &token, body);
-        let wanted = format!("the body is not a JSON object that is a map: {wanted}\n");
+        let wanted = format!("the body is not a map in JSON: {wanted}\n");
         assert_eq!((response.code, response.body), (400, wanted), "{body}");
     }
     let response = site.ask("PUT /map/a", &token, "nil");
-    assert_eq!(response.body, "the body is not a JSON value of a map: expected a JSON value, at line 1, column 2\n");
+    assert_eq!(response.body, "the body is not a value in JSON: nil is not JSON; write null, at line 1, column 2\n");
     for (line, headers, wanted) in [
         (
             "GET /livez HTP/1.1",
