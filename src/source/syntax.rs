@@ -38,7 +38,7 @@ pub struct SyntaxError {
     /// The message of the parser, in plain words.
     pub message: String,
     /// The line of the text, escaped and cut, and the place of the column in it, in characters.
-    shown: Option<(String, usize)>,
+    shown: Option<Box<(String, usize)>>,
 }
 
 impl Syntax {
@@ -73,7 +73,7 @@ impl SyntaxError {
     /// Returns the line of the text with the error and a caret below it, for people, if the position is known. Escaped and
     /// cut; it may contain a value of the map.
     pub fn excerpt(&self) -> Option<String> {
-        let (line, place) = self.shown.as_ref()?;
+        let (line, place) = self.shown.as_deref()?;
         let number = self.line?.to_string();
         let (indent, caret) = (number.len(), place + 1);
         Some(format!("{number} | {line}\n{:indent$} | {:>caret$}", "", "^"))
@@ -90,7 +90,7 @@ impl SyntaxError {
         let start = before.chars().count().saturating_sub(MAX_BEFORE);
         let before = escape(&before.chars().skip(start).collect::<String>());
         let after = escape_start(&String::from_utf8_lossy(&line[column..]), MAX_AFTER);
-        self.shown = Some((format!("{before}{after}"), before.chars().count()));
+        self.shown = Some(Box::new((format!("{before}{after}"), before.chars().count())));
         self
     }
 

@@ -54,8 +54,8 @@ pub(crate) fn definition() -> clap::Command {
 fn explained(error: clap::Error, words: &[OsString]) -> clap::Error {
     let parse = |definition| command_line(definition, words).map(drop);
     let mut error = environment::name_the_cause(error, &definition(), parse);
-    let (_, address) = tips::rough(definition(), words);
-    tips::explain(&mut error, &definition(), address.as_deref());
+    let (command, address) = tips::rough(definition(), words);
+    tips::explain(&mut error, &definition(), (command.as_deref(), address.as_deref()));
     error
 }
 

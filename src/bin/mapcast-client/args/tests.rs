@@ -63,6 +63,8 @@ fn a_wrong_command_line_has_a_tip() {
         (&["chek", "127.0.0.1"], "did you mean the command check?"),
         (&["h", "8080"], "mapcast-client h:8080"),
         (&["h:1", "h:2"], "there is one address"),
+        (&["set"], "for example: mapcast-client set limit=10"),
+        (&["http://h:1/"], "write HOST:PORT without http://, as h:1"),
         (&["--wait", "5s"], "write --wait=5s"),
     ] {
         let refusal = refusal(words);
