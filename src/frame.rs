@@ -19,7 +19,7 @@ const MAX_LEN: u64 = 9_999_999_999;
 #[non_exhaustive]
 pub enum Error {
     /// The ten bytes are not a header: the peer speaks another protocol, or the stream is out of sync.
-    #[error("not a frame header: \"{}\" ({reason}); does the peer send 10-byte headers?", header.escape_ascii())]
+    #[error("not a frame header: \"{}\" ({reason})", header.escape_ascii())]
     BadHeader {
         /// The ten bytes as received.
         header: [u8; HEADER_LEN],

@@ -31,7 +31,7 @@ pub enum Error {
     /// received a frame: the server speaks another protocol, with a short greeting. A [`Client`](super::Client), which
     /// has one connection only, returns [`Truncated`](frame::Error::Truncated) instead.
     #[error(
-        "not a frame header: \"{}\" (closed after {} of {} bytes); does the peer send 10-byte headers?",
+        "not a frame header: \"{}\" (closed after {} of {} bytes)",
         bytes.escape_ascii(), bytes.len(), frame::HEADER_LEN
     )]
     NoHeader {

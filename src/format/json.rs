@@ -46,7 +46,7 @@ pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
 fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
-    let read = read.map_err(JsonSyntaxError::from)?;
+    let read = read.map_err(|error| JsonSyntaxError::new(json, &error))?;
     match find_long_integer(json) {
         Some(offset) => Err(JsonSyntaxError::at(json, offset, BEYOND_64_BITS).into()),
         None => Ok(read),
@@ -265,7 +265,7 @@ mod tests {
             let errors = [
                 decode_unique_map(json.as_bytes()).unwrap_err(),
                 decode_value(json.as_bytes()).unwrap_err(),
-                JsonSyntaxError::from(parse_value(json, ValueSeed::unique(&seed)).unwrap_err()).into(),
+                JsonSyntaxError::new(json.as_bytes(), &parse_value(json, ValueSeed::unique(&seed)).unwrap_err()).into(),
             ];
             for error in errors {
                 let error = error.downcast::<JsonSyntaxError>().unwrap();

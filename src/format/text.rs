@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::Outcome;
 use super::json;
+use super::json_syntax::JsonSyntaxError;
 use crate::map::{Budget, Key, Map, Value, ValueSeed, parse_number};
 
 /// Why a line is not an entry.
@@ -130,7 +131,12 @@ fn parse_line(line: &str, seed: ValueSeed<'_>) -> Result<(Key, Value), EntryErro
     let (key, quoted, text) = split_line(line)?;
     let value = match json::parse_value(text, seed) {
         Ok(value) => value.unwrap_or_else(|| text.into()),
-        Err(source) => return Err(EntryError::Value { key: beginning(&key), source: source.into() }),
+        Err(source) => {
+            return Err(EntryError::Value {
+                key: beginning(&key),
+                source: JsonSyntaxError::new(text.as_bytes(), &source).into(),
+            });
+        }
     };
     let number = if quoted { None } else { parse_number(&key) };
     Ok((number.map_or_else(|| Key::Text(key), Key::Int), value))

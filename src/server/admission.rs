@@ -105,11 +105,11 @@ impl Admission {
         match reason {
             RefusalReason::Denied => format!("the address is not in an allowed network ({allow})"),
             RefusalReason::Full => {
-                format!("{} connections are the limit ({max_connections})", self.limits.max_connections)
+                format!("the limit is {} ({max_connections})", counted(self.limits.max_connections, "connection"))
             }
             RefusalReason::PerIp => {
                 let limit = self.limits.max_per_source.unwrap_or_default();
-                format!("{limit} connections are the limit for one address ({max_connections_per_ip})")
+                format!("the limit is {} per address ({max_connections_per_ip})", counted(limit, "connection"))
             }
         }
     }

@@ -4,12 +4,16 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
 use super::toml_syntax::reword;
-use crate::display::escape::escape_start;
+use crate::display::escape::{escape, escape_start};
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 
 /// The longest message of a parser, in characters: it may quote all of an invalid value.
 const MAX_MESSAGE: usize = 200;
+
+/// How much of a line is shown before and after the place of an error, in characters: together a line of a terminal.
+const MAX_BEFORE: usize = 40;
+const MAX_AFTER: usize = 30;
 
 /// U+FEFF in UTF-8, which editors on Windows write at the start of a file. RFC 8259, section 8.1 allows parsers of JSON to
 /// ignore it; TOML requires that.
@@ -33,6 +37,8 @@ pub struct SyntaxError {
     pub column: Option<u64>,
     /// The message of the parser, in plain words.
     pub message: String,
+    /// The line of the text, escaped and cut, and the place of the column in it, in characters.
+    shown: Option<Box<(String, usize)>>,
 }
 
 impl Syntax {
@@ -55,19 +61,44 @@ impl Syntax {
         if text.starts_with(BYTE_ORDER_MARK) {
             return Err(SyntaxError::at(text, 0, "a second byte order mark"));
         }
-        match self {
+        let parsed = match self {
             Self::Json => parse_json(text),
             Self::Toml => parse_toml(text),
-        }
+        };
+        parsed.map_err(|error| error.showing(text))
     }
 }
 
 impl SyntaxError {
+    /// Returns the line of the text with the error and a caret below it, for people, if the position is known. Escaped and
+    /// cut; it may contain a value of the map.
+    pub fn excerpt(&self) -> Option<String> {
+        let (line, place) = self.shown.as_deref()?;
+        let number = self.line?.to_string();
+        let (indent, caret) = (number.len(), place + 1);
+        Some(format!("{number} | {line}\n{:indent$} | {:>caret$}", "", "^"))
+    }
+
+    /// Returns the error with its line of `text`.
+    fn showing(mut self, text: &[u8]) -> Self {
+        let place = |number: Option<u64>| usize::try_from(number?.checked_sub(1)?).ok();
+        let Some((line, column)) = place(self.line).zip(place(self.column)) else { return self };
+        let Some(line) = text.split(|byte| *byte == b'\n').nth(line) else { return self };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let column = column.min(line.len());
+        let before = String::from_utf8_lossy(&line[..column]);
+        let start = before.chars().count().saturating_sub(MAX_BEFORE);
+        let before = escape(&before.chars().skip(start).collect::<String>());
+        let after = escape_start(&String::from_utf8_lossy(&line[column..]), MAX_AFTER);
+        self.shown = Some(Box::new((format!("{before}{after}"), before.chars().count())));
+        self
+    }
+
     fn at(text: &[u8], offset: usize, message: &str) -> Self {
         let before = &text[..offset.min(text.len())];
         let line = before.split(|byte| *byte == b'\n').count() as u64;
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-        Self { line: Some(line), column: Some(column), message: escape_start(message, MAX_MESSAGE) }
+        Self { line: Some(line), column: Some(column), message: escape_start(message, MAX_MESSAGE), shown: None }
     }
 
     /// Returns the error of a text of one line as an error in line `number` of the whole input.
@@ -81,10 +112,11 @@ fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
     let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
-        let (message, line, column) = format::explain_json(&error);
+        let (message, line, column) = format::explain_json(text, &error);
         // serde_json returns line 0 or column 0 if it does not know the position.
         let known = |number: usize| (number > 0).then_some(number as u64);
-        SyntaxError { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
+        let message = escape_start(&message, MAX_MESSAGE);
+        SyntaxError { line: known(line), column: known(column), message, shown: None }
     })?;
     match format::find_long_integer(text) {
         Some(offset) => Err(SyntaxError::at(text, offset, BEYOND_64_BITS)),
@@ -95,8 +127,15 @@ fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
 fn parse_toml(text: &[u8]) -> Result<Map, SyntaxError> {
     let utf8 = str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "not UTF-8"))?;
     let syntax_error = |error: toml::de::Error| match error.span() {
+        Some(span) if error.message() == "duplicate key" => {
+            let key = utf8.get(span.clone()).unwrap_or_default();
+            SyntaxError::at(text, span.start, &format!("duplicate key {key}"))
+        }
         Some(span) => SyntaxError::at(text, span.start, reword(error.message())),
-        None => SyntaxError { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
+        None => {
+            let message = escape_start(reword(error.message()), MAX_MESSAGE);
+            SyntaxError { line: None, column: None, message, shown: None }
+        }
     };
     // Parsed into toml's own value first, which converts dates and times to strings; otherwise they are private structs.
     let table: toml::Table = toml::from_str(utf8).map_err(syntax_error)?;
@@ -134,18 +173,18 @@ mod tests {
     #[test]
     fn each_syntax_error_has_a_plain_message_and_its_position() {
         let json = [
-            ("", "line 1: unexpected end"),
-            ("[1]", "line 1: expected a map, found a list"),
-            ("1.5", "line 1, column 3: expected a map, found the number 1.5"),
-            ("true", "line 1, column 4: expected a map, found true"),
+            ("", "line 1: the text is empty; write {} for an empty map"),
+            ("[1]", "line 1: expected an object in braces, found a list"),
+            ("1.5", "line 1, column 3: expected an object in braces, found the number 1.5"),
+            ("true", "line 1, column 4: expected an object in braces, found true"),
             ("{} {}", "line 1, column 4: unexpected text after the value"),
-            ("{\"a\":1,}", "line 1, column 8: trailing comma before the closing bracket"),
-            ("{\"a\":[1,\n]}", "line 2, column 1: trailing comma before the closing bracket"),
+            ("{\"a\":1,}", "line 1, column 8: trailing comma before the closing bracket; remove it"),
+            ("{\"a\":[1,\n]}", "line 2, column 1: trailing comma before the closing bracket; remove it"),
             ("{'a':1}", "line 1, column 2: a key must be a string in double quotes"),
             ("{\"a\" 1}", "line 1, column 6: missing colon after a key"),
             ("{\"a\":1 \"b\":2}", "line 1, column 8: missing comma or closing brace"),
             ("{\"a\":[1}", "line 1, column 8: missing comma or closing bracket"),
-            ("{\"a\":True}", "line 1, column 6: expected a JSON value"),
+            ("{\"a\":True}", "line 1, column 6: True is not JSON; write true"),
             ("{\"a\":\"\\x\"}", "line 1, column 8: unknown escape after the backslash"),
             ("{\"a\":1.}", "line 1, column 8: invalid number"),
             ("{\"a\":1e999}", "line 1, column 10: number too large for a float"),
@@ -195,6 +234,18 @@ mod tests {
         }
         let deep = format!("a = {}{}", "[".repeat(400), "]".repeat(400));
         assert_eq!(parse_error(Syntax::Toml, &deep).message, "nested too deep");
+    }
+
+    #[test]
+    fn an_excerpt_has_the_line_and_a_caret() {
+        let excerpt = |syntax, text: &str| parse_error(syntax, text).excerpt();
+        assert_eq!(excerpt(Syntax::Json, "{\"ñ\":1,}").as_deref(), Some("1 | {\"ñ\":1,}\n  |        ^"));
+        assert_eq!(excerpt(Syntax::Toml, "a = 1\r\nb = = 2\r\n").as_deref(), Some("2 | b = = 2\n  |     ^"));
+        assert_eq!(excerpt(Syntax::Json, "[1]"), None);
+        let long = excerpt(Syntax::Json, &format!("{{\"\u{7f}{}\":'x'{}", "y".repeat(200), "z".repeat(200))).unwrap();
+        let (line, caret) = long.split_once('\n').unwrap();
+        assert_eq!(caret.chars().count() - 1, line.find('\'').unwrap(), "{long}");
+        assert!(line.chars().count() < 80 && !long.contains('\u{7f}'), "{long}");
     }
 
     #[test]

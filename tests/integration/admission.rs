@@ -111,10 +111,10 @@ mod programs {
     #[test]
     fn refusals_log_one_line_a_second_for_each_reason() {
         for (options, reason) in [
-            (&["--max-connections", "1"][..], "refused: 1 connections are the limit (--max-connections)"),
+            (&["--max-connections", "1"][..], "refused: the limit is 1 connection (--max-connections)"),
             (
                 &["--max-connections-per-ip", "1"],
-                "refused: 1 connections are the limit for one address (--max-connections-per-ip)",
+                "refused: the limit is 1 connection per address (--max-connections-per-ip)",
             ),
             (&["--allow", "127.0.0.2"], "refused: the address is not in an allowed network (--allow)"),
         ] {

@@ -326,6 +326,25 @@ fn a_privileged_port_is_refused_with_advice() {
 }
 
 #[test]
+fn a_variable_that_is_the_cause_is_named() {
+    for (name, value, wanted) in [
+        (
+            "MAPCAST_INTERVAL",
+            "foo",
+            "invalid value 'foo' for 'MAPCAST_INTERVAL, the variable of --interval <DURATION>'",
+        ),
+        ("MAPCAST_HTTP_HOST", "h", "tip: MAPCAST_HTTP_HOST is set in the environment"),
+    ] {
+        let mut command = clean(SERVER);
+        command.arg("--check-config").env(name, value);
+        run(command).assert_exit(2).assert_stderr(wanted);
+    }
+    let mut command = clean(SERVER);
+    command.arg("--check-config").env("MAPCAST_INTERVALL", "3s");
+    run(command).assert_exit(0).assert_stderr("MAPCAST_INTERVALL has no effect; did you mean MAPCAST_INTERVAL?");
+}
+
+#[test]
 fn the_environment_sets_missing_options() {
     let mut command = clean(SERVER);
     command.env("MAPCAST_LISTEN", "127.0.0.1:0").env("MAPCAST_FORMAT", "text").env("MAPCAST_INTERVAL", "250ms");

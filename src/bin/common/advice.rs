@@ -46,9 +46,13 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
             // A relay's source has its own advice on this one, which names no option of a program.
             client::Error::OtherFormat { found, .. } => Some(format!("use -f {found} or leave -f out")),
             client::Error::Frame(error) => advice_on(error, tls),
+            client::Error::NoHeader { bytes } => Some(on_stranger(bytes)),
             client::Error::Format(error) => advice_on(error, tls),
             _ => None,
         };
+    }
+    if let Some(frame::Error::BadHeader { header, .. }) = error.downcast_ref() {
+        return Some(on_stranger(header));
     }
     let fixed = if let Some(feed::Error::TooLarge { .. }) = error.downcast_ref() {
         "raise --max-frame here and at the clients"
@@ -62,6 +66,16 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
         return on_tls(error, tls);
     };
     Some(fixed.to_owned())
+}
+
+/// Returns what to do about a peer whose first bytes are not a frame.
+fn on_stranger(first: &[u8]) -> String {
+    let other = match first {
+        [b'H', b'T', b'T', b'P', b'/', ..] => "that is a web server",
+        [b'S', b'S', b'H', b'-', ..] => "that is an SSH server",
+        _ => "that is not the port of a map; mapcast-client greet prints any text",
+    };
+    format!("{other}; use the address of the server's --listen")
 }
 
 /// The advice on an input above the limit.
@@ -150,6 +164,7 @@ mod tests {
         let header = *b"9         ";
         let frame = frame::Error::TooLarge { header, len: 9, max: 1 };
         let mismatch = client::Error::OtherFormat { expected: format::Format::Bincode, found: format::Format::Json };
+        let greeting = |text: &str| client::Error::NoHeader { bytes: text.as_bytes().to_vec() };
         let state = || state::Error::TooLong { name: "x".to_owned(), max: 1 };
         let upstream = source::Error::Upstream {
             name: "x".to_owned(),
@@ -166,6 +181,13 @@ mod tests {
             (&source::Error::from(state()), "raise --max-frame if this is meant"),
             (&client::Error::from(frame), "raise --max-frame at both ends if this is meant"),
             (&client::Error::PlainToTls, "turn it on"),
+            (&greeting("HTTP/1.1 4"), "that is a web server; use the address of the server's --listen"),
+            (&greeting("SSH-2.0-Op"), "that is an SSH server; use the address of the server's --listen"),
+            (
+                &greeting("Welcome"),
+                "that is not the port of a map; mapcast-client greet prints any text; use the address of the server's \
+                 --listen",
+            ),
             (&mismatch, "use -f json or leave -f out"),
         ] {
             assert_eq!(advice(error, &OPTIONS).as_deref(), Some(wanted), "{error}");

@@ -123,7 +123,7 @@ pub(crate) fn name_the_cause(
     definition: &Command,
     parse: impl Fn(Command) -> Result<(), clap::Error>,
 ) -> clap::Error {
-    // Without a definition there would be no tips: it has been formatted already, or is not of clap.
+    // The request for help is not an error.
     if !error.use_stderr() || is_same(Some(&error), parse(without(definition.clone(), |_| true)).err().as_ref()) {
         return error;
     }
@@ -138,8 +138,8 @@ pub(crate) fn name_the_cause(
     let of_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option)) if of_value => {
-            let named = format!("{cause}, the variable of {option}");
-            error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+            let origin = format!("{cause}, the variable of {option}");
+            error.insert(ContextKind::InvalidArg, ContextValue::String(origin));
         }
         _ => {
             let tip = format!("{cause} is set in the environment");

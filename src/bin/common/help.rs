@@ -81,18 +81,16 @@ impl Help {
              Examples:\n{}",
             examples.trim_end()
         );
-        let on_page = |arg: Arg| match self.rank(&arg) {
-            Some(rank) => {
-                let (_, value, text) = self.most_used.get(rank).copied().unwrap_or_default();
-                let takes_values = arg.get_action().takes_values();
-                let arg = arg.help(text).display_order(rank).hide_default_value(takes_values);
-                let arg = arg.hide_possible_values(takes_values);
-                if value.is_empty() { arg } else { arg.value_name(value) }
-            }
-            None => {
-                let is_rare = !arg.is_positional();
-                arg.hide(is_rare)
-            }
+        let on_page = |arg: Arg| {
+            let Some(rank) = self.rank(&arg) else {
+                let is_option = !arg.is_positional();
+                return arg.hide(is_option);
+            };
+            let (_, value, text) = self.most_used.get(rank).copied().unwrap_or_default();
+            let takes_values = arg.get_action().takes_values();
+            let arg = arg.help(text).display_order(rank).hide_default_value(takes_values);
+            let arg = arg.hide_possible_values(takes_values);
+            if value.is_empty() { arg } else { arg.value_name(value) }
         };
         command.mut_args(on_page).help_template(template).render_help()
     }
@@ -145,7 +143,8 @@ fn version_flag() -> Arg {
 /// Returns a line for each row, with its second column aligned.
 fn lines(rows: &[(&str, &str)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    rows.iter().map(|(name, text)| format!("  {name:width$}  {text}\n")).collect()
+    let lines: Vec<_> = rows.iter().map(|(name, text)| format!("  {name:width$}  {text}\n")).collect();
+    lines.concat()
 }
 
 #[cfg(test)]

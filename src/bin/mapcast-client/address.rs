@@ -43,6 +43,14 @@ fn parse_address(text: &str) -> Result<String, String> {
     let refused =
         || format!("\"{}\" is not an address; write HOST, HOST:PORT, PORT or [::1]:PORT", text.escape_debug());
     let text = text.strip_prefix("tcp://").unwrap_or(text);
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let address = rest.trim_end_matches('/').escape_debug();
+        let tls = if ["tls", "https"].contains(&scheme) { ", with --tls" } else { "" };
+        return Err(format!(
+            "the map has no URL; write HOST:PORT without {}://, as {address}{tls}",
+            scheme.escape_debug()
+        ));
+    }
     let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
     // The digits that end an IPv6 address are not a port.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::client::ClientConfig;
 
 use crate::address::AddressArgs;
@@ -54,8 +54,8 @@ pub(crate) fn definition() -> clap::Command {
 fn explained(error: clap::Error, words: &[OsString]) -> clap::Error {
     let parse = |definition| command_line(definition, words).map(drop);
     let mut error = environment::name_the_cause(error, &definition(), parse);
-    let (_, address) = tips::rough(definition(), words);
-    tips::explain(&mut error, &definition(), address.as_deref());
+    let (command, address) = tips::rough(definition(), words);
+    tips::explain(&mut error, &definition(), (command.as_deref(), address.as_deref()));
     error
 }
 
@@ -78,18 +78,34 @@ fn command_line(definition: clap::Command, words: &[OsString]) -> Result<Command
         let name = id.to_uppercase();
         format!("the variable MAPCAST_{name} has no effect without MAPCAST_TLS: the connection is not encrypted")
     };
-    let notices = without_tls.into_iter().map(of_tls).chain(environment::unknown_variables()).collect();
-    Ok(CommandLine { unknown_host_hint: unknown_host_hint(&command, &matches), notices, ..line })
+    let unknown_host_hint = unknown_host_hint(&matches);
+    let mut notices: Vec<String> = without_tls.into_iter().map(of_tls).collect();
+    // A shell reads completions at each start.
+    if name.as_deref() != Some("completions") {
+        notices.extend(environment::unknown_variables());
+    }
+    // Before the name is resolved, which may take a while.
+    notices.extend(host_notice(&command, &matches));
+    Ok(CommandLine { unknown_host_hint, notices, ..line })
 }
 
 /// Returns `definition` without the variables that do not apply to the command `name`.
 fn applicable(definition: clap::Command, name: Option<&str>) -> clap::Command {
     let Some(name) = name else { return definition };
     let unused = (HELP.unused)(name);
-    definition.mut_args(|arg| {
-        let is_unused = !arg.is_global_set() || unused.contains(&arg.get_id().as_str());
-        if is_unused { arg.env(None::<&str>) } else { arg }
-    })
+    let is_unused = |arg: &Arg| unused.contains(&arg.get_id().as_str());
+    let strip = |arg: Arg, is_unused| if is_unused { arg.env(None::<&str>) } else { arg };
+    let of_command = |command: clap::Command| {
+        command.mut_args(|arg| {
+            let is_unused = is_unused(&arg);
+            strip(arg, is_unused)
+        })
+    };
+    let definition = definition.mut_args(|arg| {
+        let is_unused = !arg.is_global_set() || is_unused(&arg);
+        strip(arg, is_unused)
+    });
+    if definition.find_subcommand(name).is_some() { definition.mut_subcommand(name, of_command) } else { definition }
 }
 
 /// Returns the options of TLS that are set in the environment alone, if TLS is off.
@@ -246,19 +262,28 @@ impl CommandLine {
 
 /// Returns what to type if the host is unknown: the address was typed as one word, as commands and texts are. A host may
 /// have that name too.
-fn unknown_host_hint(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+fn unknown_host_hint(matches: &ArgMatches) -> Option<String> {
     let of_echo = matches.subcommand_matches("echo");
-    let matches = of_echo.unwrap_or(matches);
+    let word = one_word_address(of_echo.unwrap_or(matches))?;
+    match matches.subcommand_name() {
+        Some("echo") => Some(format!("to send it as text: mapcast-client echo 127.0.0.1:8080 {word}")),
+        Some(_) => None,
+        None => Some("mapcast-client --help lists the commands".to_owned()),
+    }
+}
+
+/// Returns a warning if the address is probably a mistyped command.
+fn host_notice(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let word = one_word_address(matches).filter(|_| matches.subcommand_name().is_none())?;
+    let meant = tips::mistyped(command, word)?;
+    Some(format!("{word} is taken for a host; did you mean the command {meant}?"))
+}
+
+/// Returns the address if it was typed as one word.
+fn one_word_address(matches: &ArgMatches) -> Option<&str> {
     let is_typed = matches.value_source("address") == Some(ValueSource::CommandLine);
     let word = matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()?;
-    if word.contains(['.', ':']) || (of_echo.is_none() && matches.subcommand_name().is_some()) {
-        return None;
-    }
-    Some(match tips::mistyped(command, word) {
-        _ if of_echo.is_some() => format!("to send it as text: mapcast-client echo 127.0.0.1:8080 {word}"),
-        Some(meant) => format!("did you mean mapcast-client {meant}? mapcast-client --help lists the commands"),
-        None => "mapcast-client --help lists the commands".to_owned(),
-    })
+    (!word.contains(['.', ':'])).then_some(word)
 }
 
 #[cfg(test)]

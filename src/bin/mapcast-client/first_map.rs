@@ -86,8 +86,8 @@ impl State {
         }
         let tls = if self.is_encrypted { "" } else { "need --tls, " };
         log::warn!(
-            "connected to {address}, and no map after {seconds}s; still waiting: the server may {tls}be full, or have no \
-             map yet"
+            "connected to {address}, and no map after {seconds}s; still waiting: the server may {tls}be full, have no map \
+             yet, or have its map on another port"
         );
     }
 

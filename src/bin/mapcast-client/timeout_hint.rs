@@ -10,8 +10,8 @@ pub(crate) fn explain(error: anyhow::Error, follower: &Follower, is_encrypted: b
         return error;
     }
     error.context(if is_encrypted {
-        "no map was received (does the server have no map yet?)"
+        "no map was received (is this the port of the map, or does the server have no map yet?)"
     } else {
-        "no map was received (does the server need --tls, is it full, or does it have no map yet?)"
+        "no map was received (is this the port of the map, does the server need --tls, is it full, or does it have no map yet?)"
     })
 }

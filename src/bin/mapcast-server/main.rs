@@ -45,7 +45,7 @@ use anyhow::Context;
 use mapcast::display::advice_suffix;
 use mapcast::http::{MapPort, ShownSource};
 use mapcast::server::Handle;
-use mapcast::source::Location;
+use mapcast::source::{Location, SyntaxError};
 use mapcast::state::StateFile;
 use mapcast::threads::{Threads, Worker};
 use mapcast::{Cast, Echo, Feed, Format, Greet, Server, ServerConfig, Service, Shutdown};
@@ -274,5 +274,10 @@ fn print(lines: &[String]) -> ExitCode {
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     let advice = advice_suffix(advice(error.as_ref(), &tls::SOURCE_ADVICE));
     logging::write_line(&format!("mapcast-server: {error:#}{advice}"));
+    if io::stderr().is_terminal()
+        && let Some(excerpt) = error.chain().find_map(|error| error.downcast_ref::<SyntaxError>()?.excerpt())
+    {
+        logging::write_line(&excerpt);
+    }
     ExitCode::from(code)
 }

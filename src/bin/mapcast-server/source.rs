@@ -90,7 +90,7 @@ impl SourceArgs {
 fn parse(text: &str) -> anyhow::Result<Location> {
     text.parse::<Location>().map_err(|error| match (&error, tips::on_source(text)) {
         (source::Error::Unknown(shown), Some(advice)) => {
-            anyhow!("--source: \"{}\" is not a source; {advice}", shown.escape_debug())
+            anyhow!("--source: {}: {advice}", shown.escape_debug())
         }
         _ => anyhow::Error::new(error).context("--source"),
     })

@@ -69,16 +69,16 @@ pub(crate) fn on_source(source: &str) -> Option<String> {
     let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default().to_lowercase();
     let is_port = source.trim_start_matches(':').parse::<u16>().is_ok();
     Some(if is_port || source.parse::<std::net::SocketAddr>().is_ok() {
-        format!("to listen there, use --listen {source}")
+        format!("a port is not a source; to listen there, use --listen {source}")
     } else if let Some(command) = nearest(source, COMMANDS) {
-        format!("did you mean the command {command}?")
+        format!("not a source; did you mean the command {command}?")
     } else if ["yaml", "yml"].contains(&suffix.as_str()) {
         let json = path.with_extension("json");
         format!("YAML is not supported; convert it: yq -o json {source} > {}", json.display())
     } else if source.starts_with("http://") || source.starts_with("https://") {
-        "HTTP is not a source; pipe it, one JSON object per line: curl -s URL | mapcast-server -".to_owned()
+        "HTTP is not supported; pipe it, one JSON object per line: curl -s URL | mapcast-server -".to_owned()
     } else if path.is_dir() {
-        "it is a directory; name a .json or .toml file in it".to_owned()
+        "a directory is not a source; name a .json or .toml file in it".to_owned()
     } else if path.is_file() {
         "the name of a file ends in .json or .toml, which tells how to read it".to_owned()
     } else {
@@ -98,8 +98,8 @@ mod tests {
             ("127.0.0.1:9", "use --listen 127.0.0.1:9"),
             ("ecko", "did you mean the command echo?"),
             ("x.yaml", "yq -o json x.yaml > x.json"),
-            ("https://h/x.json", "HTTP is not a source"),
-            ("/", "it is a directory"),
+            ("https://h/x.json", "HTTP is not supported"),
+            ("/", "a directory is not a source"),
             ("/etc/passwd", "ends in .json or .toml"),
         ] {
             let advice = on_source(source).unwrap_or_default();

@@ -50,12 +50,12 @@ impl ChangeKind {
 }
 
 fn decode_map(body: &[u8]) -> Result<Map, Response> {
-    let refused = |error| bad_body("the body is not a JSON object that is a map", &error);
+    let refused = |error| bad_body("the body is not a map in JSON", &error);
     format::decode_unique_json(body).map(map::number_keys).map_err(refused)
 }
 
 fn decode_value(body: &[u8]) -> Result<Value, Response> {
-    let refused = |error| bad_body("the body is not a JSON value of a map", &error);
+    let refused = |error| bad_body("the body is not a value in JSON", &error);
     format::decode_json_value(body).map(map::number_keys_in).map_err(refused)
 }
 

@@ -55,7 +55,12 @@ impl Handler {
         if head.path == "*" && head.method == "OPTIONS" {
             return Ok(self.options("GET, HEAD, OPTIONS").into());
         }
-        let route = route.ok_or_else(|| Response::error(Code::NotFound, "no such path; the page is at /"))?;
+        let route = route.ok_or_else(|| {
+            Response::error(
+                Code::NotFound,
+                "no such path; use / for the page, /map, /events, /clients, /status or /metrics",
+            )
+        })?;
         self.check_method(&route, head)?;
         if head.method == "OPTIONS" {
             return Ok(self.options(route.methods(self.is_writable())).into());

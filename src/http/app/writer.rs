@@ -95,7 +95,7 @@ impl Writer {
             Ok(true) => {}
             Ok(false) => {
                 self.log.change_refused(log::Level::Warn, request.peer, &"wrong or no token");
-                let message = "wrong or no token: send Authorization: Bearer TOKEN";
+                let message = "wrong or no token: send Authorization: Bearer TOKEN, as curl -H \"Authorization: Bearer $(cat FILE)\"";
                 let refusal = Response::error(Code::Unauthorized, message);
                 return Err(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
             }

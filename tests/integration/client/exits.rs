@@ -7,7 +7,7 @@ use mapcast::Map;
 use rustix::process::Signal;
 
 use super::peer::{BUILTIN_LINE, builtin_frame, closed_address, map_frame, numbered_frame, serve, serve_bytes};
-use crate::support::program::Program;
+use crate::support::program::{CLIENT, Program, clean, run};
 
 #[test]
 fn a_reached_count_is_0() {
@@ -97,6 +97,42 @@ fn a_mistyped_command_gets_a_hint_if_the_host_is_unknown() {
 }
 
 #[test]
+fn a_variable_that_is_the_cause_is_named() {
+    let run = |name: &str, value: &str, args: &[&str]| {
+        let mut command = clean(CLIENT);
+        command.args(args).env(name, value);
+        run(command)
+    };
+    let wrong = run("MAPCAST_TIMEOUT", "foo", &["127.0.0.1:1"]);
+    wrong
+        .assert_exit(2)
+        .assert_stderr("invalid value 'foo' for 'MAPCAST_TIMEOUT, the variable of --timeout <DURATION>'");
+    let typed = run("MAPCAST_TIMEOUT", "foo", &["-W", "bar"]);
+    typed.assert_exit(2).assert_stderr("invalid value 'bar' for '--timeout <DURATION>'");
+    let unknown = run("MAPCAST_TIMEOUTT", "1s", &["127.0.0.1:1"]);
+    unknown.assert_exit(3).assert_stderr("MAPCAST_TIMEOUTT has no effect; did you mean MAPCAST_TIMEOUT?");
+    for (name, value) in
+        [("MAPCAST_OUTPUT", "x"), ("MAPCAST_TIMEOUT", "x"), ("MAPCAST_TLS_CA", "/x"), ("MAPCAST_X", "")]
+    {
+        let completions = run(name, value, &["completions", "bash"]);
+        completions.assert_exit(0);
+        assert_eq!(completions.stderr, "", "{name}");
+    }
+    let plain = run("MAPCAST_TLS_CA", "/x", &["127.0.0.1:1"]);
+    plain
+        .assert_exit(3)
+        .assert_stderr("MAPCAST_TLS_CA has no effect without MAPCAST_TLS: the connection is not encrypted");
+}
+
+#[test]
+fn options_may_follow_the_keys_of_a_command() {
+    let server = serve_bytes(builtin_frame());
+    Program::client(&["get", "4", "-s", &server]).finish().assert_exit(0).assert_stdout("Servidor\n");
+    let refused = Program::client(&["set", "a=1", "--http", "127.0.0.1:1"]).finish();
+    refused.assert_exit(3).assert_stderr("cannot connect to http://127.0.0.1:1");
+}
+
+#[test]
 fn a_typed_option_overrides_conflicting_variables() {
     let server = serve_bytes(builtin_frame());
     for (args, variable, value, printed) in [
@@ -177,7 +213,7 @@ fn a_timeout_is_124_with_or_without_maps() {
 
 #[test]
 fn a_timeout_before_any_byte_suggests_causes() {
-    let hint = "no map was received (does the server need --tls, is it full, or does it have no map yet?): timed out";
+    let hint = "no map was received (is this the port of the map, does the server need --tls, is it full, or does it have no map yet?): timed out";
     for args in [&["-W", "300ms"][..], &["-W", "300ms", "--write", "x.json"], &["check", "-W", "300ms"]] {
         let client = Program::client(&[args, &[&serve_bytes(Vec::new())]].concat()).finish();
         client.assert_exit(124).assert_stderr(hint);

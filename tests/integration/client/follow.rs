@@ -80,7 +80,10 @@ fn a_silent_server_is_explained_once_after_3_s() {
     });
     let client = Program::client(&["--once", &server]);
     let line = client.wait_log("no map after 3s; still waiting: ");
-    assert!(line.contains("the server may need --tls, be full, or have no map yet"), "{line}");
+    assert!(
+        line.contains("the server may need --tls, be full, have no map yet, or have its map on another port"),
+        "{line}"
+    );
     go.send(()).unwrap();
     let client = client.finish();
     client.assert_exit(0).assert_stdout(BUILTIN_LINE);

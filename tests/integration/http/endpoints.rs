@@ -153,7 +153,7 @@ fn too_many_http_connections_do_not_block_clients() {
     let site = Site::start(&["--http-max-connections", "2", "--max-connections", "1", "--interval", "60s"]);
     let mut kept: Vec<_> = (0..2).map(|_| super::Events::open(site.page, "/events")).collect();
     assert!(ends_in_order(&mut site.connect()), "a silent connection");
-    site.server.wait_log("2 connections are the limit (--http-max-connections)");
+    site.server.wait_log("the limit is 2 connections (--http-max-connections)");
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
     assert_eq!(kept[0].next().unwrap().data + "\n", BUILTIN);

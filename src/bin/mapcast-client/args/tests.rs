@@ -63,6 +63,8 @@ fn a_wrong_command_line_has_a_tip() {
         (&["chek", "127.0.0.1"], "did you mean the command check?"),
         (&["h", "8080"], "mapcast-client h:8080"),
         (&["h:1", "h:2"], "there is one address"),
+        (&["set"], "for example: mapcast-client set limit=10"),
+        (&["http://h:1/"], "write HOST:PORT without http://, as h:1"),
         (&["--wait", "5s"], "write --wait=5s"),
     ] {
         let refusal = refusal(words);
@@ -74,7 +76,9 @@ fn a_wrong_command_line_has_a_tip() {
 #[test]
 fn an_unknown_host_may_be_a_command_or_a_text() {
     let hint = |words: &[&str]| config(words).unwrap().unknown_host_hint.unwrap_or_default();
-    assert!(hint(&["chek"]).starts_with("did you mean mapcast-client check?"));
+    let notices = config(&["chek"]).unwrap().notices;
+    assert!(notices.contains(&"chek is taken for a host; did you mean the command check?".to_owned()), "{notices:?}");
+    assert!(!config(&["localhost"]).unwrap().notices.iter().any(|notice| notice.contains("host")));
     assert_eq!(hint(&["localhost"]), "mapcast-client --help lists the commands");
     assert_eq!(hint(&["echo", "hola"]), "to send it as text: mapcast-client echo 127.0.0.1:8080 hola");
     assert_eq!(hint(&["echo", "h.example", "hola"]), "");

@@ -30,11 +30,23 @@ const HABITS: Habits = &[
     (&["--config"], "there is no configuration file: every option has a variable, see --help"),
 ];
 
-/// Adds to `error` what to type instead of `words`, if that is known. `typed` is the address among the words.
-pub(super) fn explain(error: &mut clap::Error, definition: &clap::Command, typed: Option<&str>) {
+/// Examples of commands that need an argument.
+const EXAMPLES: [(&str, &str); 3] =
+    [("set", "set limit=10"), ("del", "del limit"), ("completions", "completions bash")];
+
+/// Adds to `error` what to type instead, if that is known: for the typed `command`, or for the typed `address`.
+pub(super) fn explain(
+    error: &mut clap::Error,
+    definition: &clap::Command,
+    (command, address): (Option<&str>, Option<&str>),
+) {
     habits::explain(error, HABITS);
+    let example = EXAMPLES.iter().find(|(name, _)| Some(*name) == command);
+    if let Some((_, example)) = example.filter(|_| error.kind() == ErrorKind::MissingRequiredArgument) {
+        return set_tip(error, format!("for example: mapcast-client {example}"));
+    }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return };
-    let (word, Some(address)) = (word.clone(), typed) else { return };
+    let (word, Some(address)) = (word.clone(), address) else { return };
     if error.kind() != ErrorKind::UnknownArgument || word.starts_with('-') {
         return;
     }

@@ -60,6 +60,10 @@ pub(super) fn get(
     let payload = match follower.next_payload() {
         Ok(Some(payload)) => payload,
         Ok(None) => bail!("{}", refusal::text(address, is_encrypted)),
+        Err(error @ Error::Connect { .. }) => {
+            args.keys.iter().for_each(|key| warn_of_address(key));
+            return Err(error.into());
+        }
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
     let map = follower.decode_map(&payload)?;
@@ -68,15 +72,20 @@ pub(super) fn get(
     Ok(())
 }
 
+/// Warns of a key that is probably meant to be the server.
+fn warn_of_address(key: &str) {
+    if key.parse::<SocketAddr>().is_ok() {
+        log::warn!("{key} is taken for a key; to name the server use --server {key}");
+    }
+}
+
 /// Returns what is printed.
 fn render(map: &Map, args: &GetArgs, is_terminal: bool) -> anyhow::Result<Vec<u8>> {
     let mut found: Vec<(Key, &Value)> = Vec::new();
     for path in &args.keys {
         let values = select(map, path);
         if values.is_empty() {
-            if path.parse::<SocketAddr>().is_ok() {
-                log::warn!("{path} is taken for a key; to name the server use --server {path}");
-            }
+            warn_of_address(path);
             return Err(MissingKey::new(path).into());
         }
         found.extend(values);
