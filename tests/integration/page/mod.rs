@@ -159,6 +159,12 @@ fn the_count_follows_clients_that_connect_and_leave() {
         visit.wait_active(active);
     }
     visit.browser.wait("document.querySelectorAll('#rows tr').length === 3");
+    // The line uses the whole height, whatever the ticks are.
+    visit.browser.wait("document.getElementById('line').getAttribute('d').endsWith(' 0.00')");
+    assert_eq!(
+        visit.browser.run("return [...document.getElementById('ticks').children].map((tick) => tick.textContent)"),
+        json!(["0", "2"])
+    );
     let peers: Vec<_> = clients.iter().rev().map(|client| client.socket().local_addr().unwrap().to_string()).collect();
     assert_eq!((visit.column(0), visit.column(1)), (["3", "2", "1"].map(String::from).to_vec(), peers));
     for active in (0..3).rev() {

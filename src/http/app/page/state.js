@@ -89,12 +89,12 @@
   function drawLine() {
     const span = spanOf();
     const step = tickStep(Math.max(...counts, 0));
-    const top = step * Math.max(1, Math.ceil(Math.max(...counts, 0) / step));
+    const top = Math.max(...counts, step);
     // The newest count is at the right edge, each older one a second further left.
     const x = (index) => 100 - ((counts.length - 1 - index) / (span - 1)) * 100;
     const y = (active) => 100 - (active / top) * 100;
     const line = counts.map((active, index) => `${x(index).toFixed(2)} ${y(active).toFixed(2)}`).join("L");
-    const ticks = Array.from({ length: Math.round(top / step) + 1 }, (_, index) => index * step);
+    const ticks = Array.from({ length: Math.floor(top / step) + 1 }, (_, index) => index * step);
     byId("line").setAttribute("d", line && `M${line}`);
     byId("area").setAttribute("d", line && `M${x(0).toFixed(2)} 100L${line}V100Z`);
     byId("grid").setAttribute("d", ticks.map((tick) => `M0 ${y(tick)}H100`).join(""));

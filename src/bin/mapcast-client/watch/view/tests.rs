@@ -299,7 +299,7 @@ fn entries_are_sorted_by_their_last_change() {
     ] {
         view.map_came(map(&entries), now + Duration::from_secs(seconds));
     }
-    let later = now + Duration::from_secs(60);
+    let later = now + Duration::from_mins(1);
     let keys =
         |view: &mut View| -> String { view.draw(later, 80, 24)[3..7].iter().map(|line| &line.text[2..3]).collect() };
     assert_eq!(keys(&mut view), "abcd");
@@ -313,7 +313,7 @@ fn entries_are_sorted_by_their_last_change() {
 #[test]
 fn long_values_move_to_their_end_and_back() {
     let (mut view, now) = view();
-    let long: String = (0..30).map(|number| format!("{number:02} ")).collect();
+    let long = (0..30).map(|number| format!("{number:02} ")).collect::<Vec<_>>().concat();
     view.map_came(Map::from([("a".into(), Value::Text(long)), ("b".into(), Value::Text("short".to_owned()))]), now);
     let lines = |view: &mut View| -> Vec<String> {
         view.draw(now, 40, 24)[3..5].iter().map(|line| line.text.clone()).collect()
