@@ -21,7 +21,7 @@ for command in ip mount nft nsenter redis-server setpriv unshare; do
 done
 unshare --net --mount true 2>/dev/null || skip "no namespaces"
 
-bench=$(cargo bench --bench chaos --no-run --message-format=json-render-diagnostics |
+bench=$(cargo bench --bench chaos --no-run --locked --features tls-aws-lc --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/chaos-[^"]*\)".*/\1/p')
 # It ends by itself: two minutes for the start, and one more episode after the time.
 timeout --foreground $((seconds + 480)) "$bench" --for "${seconds}s" ${seed:+--seed "$seed"}

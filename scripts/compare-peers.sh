@@ -28,7 +28,7 @@ for pair in redis:redis-server nats:nats-server mosquitto:mosquitto; do
     fi
 done
 
-bench=$(cargo bench --bench fanout --no-run --message-format=json-render-diagnostics |
+bench=$(cargo bench --bench fanout --no-run --locked --features tls-aws-lc --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/fanout-[^"]*\)".*/\1/p')
 # In the foreground, so that Ctrl-C reaches it. Takes 4 and 6 minutes.
 fanout() { timeout --foreground 600 "$bench" --servers "$servers" "$@"; }

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${1-600}
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "usage: $0 [SECONDS]" >&2; exit 2; }
 
-bench=$(cargo bench --bench siege --no-run --message-format=json-render-diagnostics |
+bench=$(cargo bench --bench siege --no-run --locked --features tls-aws-lc --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/siege-[^"]*\)".*/\1/p')
 # It ends by itself: if every server fails in every phase, after six more minutes per round.
 timeout --foreground $((seconds * 7 + 480)) "$bench" --for "${seconds}s"
