@@ -137,7 +137,7 @@ mod tests {
     fn every_error_has_its_text() {
         let name = || "x.json".to_owned();
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let syntax = SyntaxError { line: Some(2), column: Some(5), message: "missing value".to_owned() };
+        let syntax = SyntaxError::at(b"\n    x", 5, "missing value");
         check_texts!(Error {
             Unknown("\x1b.yaml".to_owned()) =>
                 "\\u{1b}.yaml: name a .json or .toml file, - for standard input, tcp://HOST:PORT or tls://HOST:PORT for \

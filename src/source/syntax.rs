@@ -94,7 +94,7 @@ impl SyntaxError {
         self
     }
 
-    fn at(text: &[u8], offset: usize, message: &str) -> Self {
+    pub(super) fn at(text: &[u8], offset: usize, message: &str) -> Self {
         let before = &text[..offset.min(text.len())];
         let line = before.split(|byte| *byte == b'\n').count() as u64;
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
