@@ -43,10 +43,6 @@ pub(super) struct BoundListener {
     pub(super) is_shared: bool,
 }
 
-/// A connection on its way to its thread; `None` until the accept loop has sent its first frame. Locked only to put it there
-/// or to take it.
-type HandOver = Arc<Mutex<Option<ConnectionTask>>>;
-
 /// The state of the accept loop.
 pub(super) struct AcceptLoop {
     pub(super) shared: Arc<Shared>,
@@ -319,39 +315,49 @@ impl AcceptLoop {
         false
     }
 
-    /// Starts the connection's thread in a slot that has been taken. Returns the connection if the system refuses a thread; its
-    /// slot is then free.
+    /// Sends the connection's first frame and starts its thread in a slot that has been taken. If the system refuses a thread,
+    /// the slot is free then, and the connection is returned, or closed if a first frame was sent.
     fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
+        let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
+        let (guard, class) = (shared.stats.connect(), permit.class());
+        shared.registry.enter(id, peer);
+        // Not while the system refuses threads: a connection with a first frame cannot wait for one.
+        let may_send = self.starting.since().is_none();
+        let transport = match shared.first_frame(&*service, &permit).filter(|_| may_send) {
+            Some(first) => Transport::Started(shared.send_first(id, peer, socket, &first, &guard)),
+            None => Transport::Accepted(socket),
+        };
+        let task =
+            ConnectionTask { id, peer: peer.into(), transport, permit, guard, service, shared: Arc::clone(&shared) };
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
-        let hand_over = HandOver::default();
+        // A failed spawn drops its closure, but must not drop the connection. Locked only for the hand-over.
+        let hand_over = Arc::new(Mutex::new(Some(task)));
         let taken = Arc::clone(&hand_over);
-        let thread = match builder.spawn(move || run(taken)) {
-            Ok(thread) => thread,
-            Err(error) => {
-                shared.slots.give_back(permit.class());
-                let what = format!("cannot start a thread for {} {}", role.noun(), arrival.peer);
-                self.log_failure(&what, &error, advice(&error));
-                self.starting.record_failure();
-                return Some((arrival, permit));
+        match builder.spawn(move || run(taken)) {
+            Ok(thread) => {
+                self.next_id += 1;
+                if let Some(ended) = shared.registry.keep_thread(id, thread) {
+                    shared.slots.retire(ended, class);
+                }
+                self.accepting.reset();
+                self.starting.reset();
+                None
             }
-        };
-        self.next_id += 1;
-        self.accepting.reset();
-        self.starting.reset();
-        let Arrival { peer, socket, service, .. } = arrival;
-        let owner = thread.thread().clone();
-        let guard = shared.stats.connect();
-        shared.registry.enter(id, peer, thread);
-        let transport = match shared.first_frame(&*service, &permit) {
-            Some(first) => Transport::Started(shared.send_first(id, peer, socket, &first, &guard, &owner)),
-            None => Transport::Accepted(socket),
-        };
-        *hand_over.lock() = Some(ConnectionTask { id, peer: peer.into(), transport, permit, guard, service, shared });
-        owner.unpark();
-        None
+            Err(error) => {
+                let task = hand_over.lock().take();
+                shared.slots.give_back(class);
+                self.log_failure(&format!("cannot start a thread for {} {peer}", role.noun()), &error, advice(&error));
+                self.starting.record_failure();
+                let task = task?;
+                // The log has it already.
+                self.next_id += u64::from(matches!(task.transport, Transport::Started(_)));
+                let (socket, permit, service) = task.give_up()?;
+                Some((Arrival { peer, socket, service, since }, permit))
+            }
+        }
     }
 
     fn log_failure(&mut self, what: &str, error: &io::Error, advice: &str) {
@@ -361,18 +367,14 @@ impl AcceptLoop {
     }
 }
 
-/// The main function of a connection's thread, which begins before the connection is ready for it.
-fn run(hand_over: HandOver) {
-    let task = loop {
-        let task = hand_over.lock().take();
-        match task {
-            Some(task) => break task,
-            None => thread::park(),
-        }
-    };
+/// The main function of a connection's thread.
+fn run(hand_over: Arc<Mutex<Option<ConnectionTask>>>) {
+    let task = hand_over.lock().take();
     // Freed early.
     drop(hand_over);
-    task.run();
+    if let Some(task) = task {
+        task.run();
+    }
 }
 
 /// True if and only if `accept` failed because of the client: it has disconnected, its network is broken, or a packet

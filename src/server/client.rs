@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Instant;
 
 use super::connection_log::ConnectionLog;
@@ -20,7 +20,7 @@ use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::frame::Frame;
-use crate::platform::Wakeup;
+use crate::platform::{self, Wakeup};
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Counter, Stats};
@@ -83,6 +83,32 @@ impl ConnectionTask {
         }
     }
 
+    /// Ends the task of a connection for which the system refuses a thread. Returns the connection, which is counted no more; or
+    /// `None` if it has been sent a first frame: then it is closed, because nothing would finish or repeat that.
+    pub(super) fn give_up(self) -> Option<(TcpStream, Permit, Arc<dyn Service>)> {
+        let Self { id, transport, permit, guard, service, shared, .. } = self;
+        let sender = match transport {
+            Transport::Accepted(socket) => {
+                shared.registry.leave(id, SendCounts::default());
+                return Some((socket, permit, service));
+            }
+            Transport::Started(sender) => sender,
+        };
+        drop(permit);
+        if sender.in_flight().is_some() {
+            platform::reset_on_close(sender.socket().tcp());
+        }
+        let (sent, elapsed) = (sender.sent(), sender.since().elapsed());
+        drop(sender);
+        shared.registry.leave(id, sent);
+        shared.stats.count(Counter::FailedSpawn);
+        shared.stats.count_closed(Closed::WriteError);
+        shared.stats.lasted(elapsed);
+        let (frames, reason) = (counted(sent.frames, "frame"), "the system refused a thread");
+        shared.log.disconnected(id, elapsed, &frames, reason, guard.leave());
+        None
+    }
+
     /// Serves the client and closes its connection. Returns the counts of the frames that it was sent.
     fn serve(self) -> SendCounts {
         let Self { id, peer, transport, permit, guard, service, shared } = self;
@@ -132,7 +158,10 @@ fn open(
 ) -> Option<Connection> {
     let config = &shared.config;
     let sender = match transport {
-        Transport::Started(sender) => sender,
+        Transport::Started(sender) => {
+            sender.notifier().adopt();
+            sender
+        }
         Transport::Accepted(socket) => {
             let stream = match config.tls.as_ref() {
                 None => Stream::Plain(socket),
@@ -220,7 +249,8 @@ impl Shared {
     }
 
     /// Counts, registers and logs connection `id`, and then sends as much of its first frame as fits. So no client is ahead of
-    /// what the server shows. Returns the sender, whose owner is `thread`; that finds out why a send has failed.
+    /// what the server shows. Returns the sender, whose notifier the connection's thread must adopt; that finds out why a send
+    /// has failed.
     ///
     /// A thread that never sends costs the kernel less: `docs/design.md`, "The first frame".
     pub(super) fn send_first(
@@ -230,9 +260,8 @@ impl Shared {
         socket: TcpStream,
         (frame, version): &(Frame, u64),
         guard: &ConnectionGuard,
-        thread: &Thread,
     ) -> Arc<ClientSender> {
-        let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_thread(thread.clone())));
+        let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::without_owner()));
         self.registry.keep_client(id, &sender);
         guard.serve();
         self.log.connected(id, peer, guard.active_then());

@@ -97,8 +97,7 @@ mod tests {
             .map(|id| {
                 let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread()));
-                let thread = std::thread::Builder::new().spawn(|| ()).unwrap();
-                registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), thread);
+                registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
                 registry.keep_client(id, &sender);
                 sender.try_send_frame(&Frame::new(b"one", 10).unwrap(), 1, None, Instant::now());
                 sender

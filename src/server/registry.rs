@@ -33,7 +33,8 @@ struct Entry {
     peer: Peer,
     /// Empty until the connection is open.
     client: Weak<ClientSender>,
-    thread: JoinHandle<()>,
+    /// `None` until the accept loop has stored it; the thread may end before that.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// A registered connection, as listed by [`Registry::list`].
@@ -45,9 +46,9 @@ pub(super) struct Registered {
 }
 
 impl Registry {
-    /// Adds a connection and its thread, before that serves it.
-    pub(super) fn enter(&self, id: u64, peer: SocketAddr, thread: JoinHandle<()>) {
-        self.entries.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread });
+    /// Adds a connection, before its thread is started.
+    pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
+        self.entries.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread: None });
     }
 
     /// Returns the sum of closed connections' counts and the registered connections, newest last, read under one lock.
@@ -56,6 +57,17 @@ impl Registry {
         let listed =
             |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
         (entries.departed, entries.active.iter().map(listed).collect())
+    }
+
+    /// Stores the thread's handle until the connection is removed. Returns it if that has happened already.
+    pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
+        match self.entries.lock().active.get_mut(&id) {
+            Some(entry) => {
+                entry.thread = Some(thread);
+                None
+            }
+            None => Some(thread),
+        }
     }
 
     /// Stores the connection's sender, to notify or cut it later; does so at once if the others already were.
@@ -71,7 +83,7 @@ impl Registry {
         }
     }
 
-    /// Removes a connection and adds its counts. Returns its thread's handle; `None` if it was not registered.
+    /// Removes a connection and adds its counts. Returns its thread's handle, unless the accept loop has not stored it yet.
     pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
         let mut entries = self.entries.lock();
         entries.departed += sent;
@@ -79,7 +91,7 @@ impl Registry {
         if entries.active.is_empty() {
             self.left.notify_all();
         }
-        entry.map(|entry| entry.thread)
+        entry.and_then(|entry| entry.thread)
     }
 
     /// Notifies every connection, and every later one, of the stop.

@@ -24,19 +24,27 @@ fn thread() -> JoinHandle<()> {
 }
 
 #[test]
-fn leave_returns_the_connections_thread_once() {
+fn leave_returns_the_connections_thread() {
     let registry = Registry::default();
-    registry.enter(1, PEER, thread());
+    registry.enter(1, PEER);
+    assert!(registry.keep_thread(1, thread()).is_none());
     assert!(registry.leave(1, SendCounts::default()).is_some());
+}
+
+#[test]
+fn keep_thread_returns_the_thread_of_a_removed_connection() {
+    let registry = Registry::default();
+    registry.enter(1, PEER);
     assert!(registry.leave(1, SendCounts::default()).is_none());
+    assert!(registry.keep_thread(1, thread()).is_some());
 }
 
 #[test]
 fn a_stop_notifies_present_and_later_connections() {
     let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
-    registry.enter(1, PEER, thread());
+    registry.enter(1, PEER);
     registry.keep_client(1, &early);
-    registry.enter(2, PEER, thread());
+    registry.enter(2, PEER);
     registry.notify_stop();
     registry.keep_client(2, &late);
     assert!(
@@ -47,7 +55,7 @@ fn a_stop_notifies_present_and_later_connections() {
 #[test]
 fn a_cut_reaches_every_remaining_connection() {
     let (registry, (client, _listener)) = (Registry::default(), client());
-    registry.enter(1, PEER, thread());
+    registry.enter(1, PEER);
     registry.keep_client(1, &client);
     assert!(!registry.wait_empty(Some(Instant::now())));
     assert_eq!(registry.cut(), 1);
@@ -58,7 +66,7 @@ fn a_cut_reaches_every_remaining_connection() {
 #[test]
 fn a_connection_that_registers_after_the_cut_is_cut_too() {
     let (registry, (client, _listener)) = (Registry::default(), client());
-    registry.enter(1, PEER, thread());
+    registry.enter(1, PEER);
     registry.notify_stop();
     assert_eq!(registry.cut(), 1);
     registry.keep_client(1, &client);
@@ -68,7 +76,7 @@ fn a_connection_that_registers_after_the_cut_is_cut_too() {
 #[test]
 fn the_last_connection_to_leave_ends_the_wait() {
     let registry = Registry::default();
-    registry.enter(1, PEER, thread());
+    registry.enter(1, PEER);
     thread::scope(|scope| {
         let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
         registry.leave(1, SendCounts::default());

@@ -1,6 +1,6 @@
 //! Wakes a parked thread and passes it the reasons.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 
 use super::{ROUND, Worker};
@@ -44,25 +44,38 @@ impl WakeReasons {
 #[derive(Debug)]
 pub(crate) struct Notifier {
     pending: AtomicU8,
-    owner: Thread,
+    /// Empty until the owner runs: what is pending then is the reason of its first wait.
+    owner: OnceLock<Thread>,
 }
 
 impl Notifier {
     /// Returns a notifier owned by the calling thread.
     pub(crate) fn for_current_thread() -> Self {
-        Self::for_thread(thread::current())
+        let notifier = Self::without_owner();
+        notifier.adopt();
+        notifier
     }
 
-    /// Returns a notifier owned by `owner`, which need not run yet.
-    pub(crate) fn for_thread(owner: Thread) -> Self {
-        Self { pending: AtomicU8::new(0), owner }
+    /// Returns a notifier for a thread that does not run yet, which must [`adopt`](Self::adopt) it before it waits.
+    pub(crate) fn without_owner() -> Self {
+        Self { pending: AtomicU8::new(0), owner: OnceLock::new() }
+    }
+
+    /// Makes the calling thread the owner, unless there is one.
+    pub(crate) fn adopt(&self) {
+        self.owner.get_or_init(thread::current);
+        // Of a notification at the same time, either the reason is pending from here on, or its thread reads this change and
+        // sees the owner.
+        self.pending.fetch_or(0, Ordering::SeqCst);
     }
 
     /// Adds `reason` to the pending reasons. Wakes the owner, or makes its next wait return at once.
     pub(crate) fn notify(&self, reason: WakeReason) {
         let before = self.pending.fetch_or(reason as u8, Ordering::SeqCst);
-        if before & reason as u8 == 0 {
-            self.owner.unpark();
+        if before & reason as u8 == 0
+            && let Some(owner) = self.owner.get()
+        {
+            owner.unpark();
         }
     }
 
@@ -150,6 +163,17 @@ mod tests {
                 && !reasons.contains(WakeReason::Stop)
         );
         assert!(notifier.wait(Some(Instant::now())).is_empty());
+    }
+
+    #[test]
+    fn a_notification_before_the_owner_runs_is_not_lost() {
+        let notifier = Notifier::without_owner();
+        notifier.notify(WakeReason::Stop);
+        let is_stopped = || {
+            notifier.adopt();
+            notifier.wait(None).contains(WakeReason::Stop)
+        };
+        assert!(thread::scope(|scope| scope.spawn(is_stopped).join().unwrap()));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shuttle::rand::{Rng, thread_rng};
-use shuttle::sync::{Arc, Mutex, mpsc};
+use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
 use crate::client::{ClientSender, Pipe};
 use crate::frame_sender::SendCounts;
 use crate::registry::Registry;
 use crate::slots::{Class, ThreadSlots};
-use crate::stats::{ConnectionGuard, Stats};
+use crate::stats::Stats;
 use crate::threads::{Notifier, WakeReason};
 
 /// The reaper's round. Any value: the waits of these models do not time out.
@@ -45,19 +45,21 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Starts a connection like the accept loop, which in some schedules sends the first frame and registers the client before its thread runs.
+    /// Starts a connection like the accept loop, which in some schedules sends a first frame and registers the client before its thread exists.
     fn start(self: &Arc<Self>, id: u64, ending: Ending) {
         assert!(self.slots.take(Class::Ordinary));
-        let server = Arc::clone(self);
-        let register = move |server: &Self, notifier| {
+        let guard = self.stats.connect();
+        self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let open = move |server: &Self, notifier| {
             let client = Arc::new(ClientSender::new(Pipe::with_room(0), notifier));
             server.registry.keep_client(id, &client);
             client
         };
-        let (hand_over, taken) = mpsc::channel();
+        let started = thread_rng().gen_bool(0.5).then(|| open(self, Notifier::without_owner()));
+        let server = Arc::clone(self);
         let thread = thread::spawn(move || {
-            let (client, guard): (Option<Arc<ClientSender>>, ConnectionGuard) = taken.recv().unwrap();
-            let client = client.unwrap_or_else(|| register(&server, Notifier::for_current_thread()));
+            let client = started.unwrap_or_else(|| open(&server, Notifier::for_current_thread()));
+            client.notifier().adopt();
             match ending {
                 Ending::Client => {}
                 Ending::Stop => while !client.notifier().wait(None).contains(WakeReason::Stop) {},
@@ -68,10 +70,9 @@ impl Server {
                 server.slots.retire(thread, Class::Ordinary);
             }
         });
-        let (guard, owner) = (self.stats.connect(), thread.thread().clone());
-        self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), thread);
-        let client = thread_rng().gen_bool(0.5).then(|| register(self, Notifier::for_thread(owner)));
-        hand_over.send((client, guard)).unwrap();
+        if let Some(thread) = self.registry.keep_thread(id, thread) {
+            self.slots.retire(thread, Class::Ordinary);
+        }
     }
 
     fn join(&self, thread: JoinHandle<()>) {

@@ -101,7 +101,9 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
     let close_watcher = config.task.prints().then(|| stdout::CloseWatcher::start(&shutdown)).transpose();
     let close_watcher = close_watcher.context("cannot start a thread")?;
-    match run_task(config, &shutdown, deadline) {
+    let outcome = run_task(config, &shutdown, deadline);
+    leave::wait_if_leaving();
+    match outcome {
         Err(error)
             if close_watcher.is_some_and(|close_watcher| close_watcher.saw_close())
                 && Exit::of(&error) == Exit::Interrupted =>

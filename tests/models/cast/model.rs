@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mapcast::{DEFAULT_MAX_FRAME, Format};
 use shuttle::rand::{Rng, thread_rng};
-use shuttle::sync::mpsc;
 use shuttle::thread::{self, JoinHandle};
 
 use super::SendMode;
@@ -121,18 +120,18 @@ pub(crate) fn first_frame_against_publish() {
     let cast = Cast::new(NEVER);
     let threads = (cast.start_publishers(), cast.start_helpers());
     let source = cast.publish_all();
-    let (hand_over, taken) = mpsc::channel();
-    let client = {
-        let cast = Arc::clone(&cast);
-        thread::spawn(move || serve_until_last_change(&cast, &taken.recv().unwrap()))
-    };
     let pipe = Pipe::with_room(thread_rng().gen_range(0..20));
-    let sender = ClientSender::new(pipe, Notifier::for_thread(client.thread().clone()));
+    let sender = Arc::new(ClientSender::new(pipe, Notifier::without_owner()));
     if let Some(latest) = cast.feed.latest() {
         sender.begin(&latest.frame, latest.version, None).unwrap();
     }
-    let sender = Arc::new(sender);
-    hand_over.send(Arc::clone(&sender)).unwrap();
+    let client = {
+        let (cast, sender) = (Arc::clone(&cast), Arc::clone(&sender));
+        thread::spawn(move || {
+            sender.notifier().adopt();
+            serve_until_last_change(&cast, &sender);
+        })
+    };
     sender.socket().make_room(1000);
     client.join().unwrap();
     source.join().unwrap();
