@@ -210,7 +210,7 @@ fn split(block: &str) -> (Vec<&str>, Vec<Shown<'_>>) {
     for line in block.lines() {
         match (line.strip_prefix("$ "), line.strip_prefix("> "), commands.last_mut()) {
             (Some(command), ..) => commands.push((command.to_owned(), Vec::new())),
-            (None, Some(more), Some((command, shown))) if shown.is_empty() => *command += &format!("\n{more}"),
+            (None, Some(more), Some((command, shown))) if shown.is_empty() => command.extend(["\n", more]),
             _ if is_job(line) => {}
             (None, _, Some((_, shown))) => shown.push(line),
             (None, _, None) => before.push(line),
