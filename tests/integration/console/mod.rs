@@ -85,6 +85,7 @@ fn the_sources_page_prints_what_it_shows() {
     run("docs/sources.md");
 }
 
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
 fn the_tls_page_prints_what_it_shows() {
     run("docs/tls.md");
@@ -118,8 +119,9 @@ fn the_troubleshooting_page_prints_what_it_shows() {
 /// Returns the pages, as paths in the repository.
 fn pages() -> Vec<String> {
     let root = env!("CARGO_MANIFEST_DIR");
-    let docs = fs::read_dir(format!("{root}/docs")).expect("the pages").map(|entry| entry.expect("a page").file_name());
-    let docs = docs.filter_map(|name| Some(format!("docs/{}", name.to_str().filter(|name| name.ends_with(".md"))?)));
+    let files = fs::read_dir(format!("{root}/docs")).expect("the pages").map(|entry| entry.expect("a page").path());
+    let docs = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let docs = docs.filter_map(|path| Some(format!("docs/{}", path.file_name()?.to_str()?)));
     docs.chain(["README.md".to_owned()]).collect()
 }
 

@@ -42,7 +42,7 @@ pub fn blocks(path: &str) -> Vec<Block> {
         match (line.strip_prefix("```"), is_inside) {
             (Some(info), false) => found.push(Block { info: info.trim().to_owned(), text: String::new() }),
             (Some(_), true) | (None, false) => {}
-            (None, true) => found.last_mut().expect("a block").text += &format!("{line}\n"),
+            (None, true) => found.last_mut().expect("a block").text.extend([line, "\n"]),
         }
         is_inside ^= line.starts_with("```");
     }

@@ -162,7 +162,9 @@ impl Page {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = clean("bash");
         command.args(["--norc", "-s"]).current_dir(self.directory.path()).stdin(Stdio::piped()).process_group(0);
-        command.env("PATH", format!("{}:{path}", self.programs.path().display())).env("PYTHONUNBUFFERED", "1");
+        command
+            .env("PATH", format!("{}:{path}", self.programs.path().display()))
+            .env("PYTHONPATH", self.programs.path());
         command.env("HOME", self.programs.path()).env("no_proxy", "*");
         let mut bash = Program::start(command);
         let mut input = bash.stdin();
@@ -173,6 +175,8 @@ impl Page {
 trap : INT
 # On a terminal curl shows no progress.
 echo silent >~/.curlrc
+# On a terminal Python writes whole lines, at once.
+echo 'import sys; sys.stdout.reconfigure(line_buffering=True)' >~/sitecustomize.py
 [ -e {server} ] || cat >{server} <<'EOF'
 #!/bin/sh
 # Without options and variables a server has three ports, which are free ones here.
@@ -206,7 +210,7 @@ fn split(block: &str) -> (Vec<&str>, Vec<Shown<'_>>) {
     for line in block.lines() {
         match (line.strip_prefix("$ "), line.strip_prefix("> "), commands.last_mut()) {
             (Some(command), ..) => commands.push((command.to_owned(), Vec::new())),
-            (None, Some(more), Some((command, shown))) if shown.is_empty() => *command += &format!("\n{more}"),
+            (None, Some(more), Some((command, shown))) if shown.is_empty() => command.extend(["\n", more]),
             _ if is_job(line) => {}
             (None, _, Some((_, shown))) => shown.push(line),
             (None, _, None) => before.push(line),
@@ -246,6 +250,7 @@ impl Terminal {
         };
         self.signal(Signal::INT);
         // What it has printed since the last comparison is not shown.
+        let first = if first.is_empty() { "…" } else { first };
         let shown: Vec<_> = ["…", first].into_iter().chain(shown[1..].iter().copied()).collect();
         self.compare("the interrupted command", &shown, false, ports);
     }
