@@ -168,12 +168,11 @@ fn every_test_that_a_table_names_exists() {
     assert!(named > 50, "{named} names");
 }
 
-#[test]
-fn how_it_works_names_files_and_functions_that_exist() {
+/// The functions that a section names must be in the file that it names before them.
+fn check_named_functions(section: &str) {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let (mut file, mut functions) = (None, 0);
-    for name in section(&readme, "## How it works").split('`').skip(1).step_by(2) {
+    for name in section.split('`').skip(1).step_by(2) {
         if std::path::Path::new(name).extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
             file = Some((name, text));
@@ -251,6 +250,13 @@ fn every_message_that_is_explained_is_in_the_sources() {
         let is_there = sources.iter().any(|text| fixed.iter().all(|part| text.contains(part)));
         assert!(is_there, "no source has the message {message:?}");
     }
+}
+
+#[test]
+fn pages_name_files_and_functions_that_exist() {
+    check_named_functions(section(&page("../README.md"), "## How it works"));
+    check_named_functions(section(&page("tutorial.md"), "## 12. Where the Rust code does this"));
+    check_named_functions(section(&page("guia.md"), "## 12. Dónde lo hace el código en Rust"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::fs;
 use crate::support::browser::Browser;
 use crate::support::{has_command, skip};
 use not_run::{NotRun, reason};
-use page::{Block, Kind, blocks};
+pub(crate) use page::{Block, Kind, blocks};
 use session::Page;
 
 /// What the commands of the pages call, beside the programs and the shell's own tools.
@@ -99,6 +99,16 @@ fn the_deployment_page_prints_what_it_shows() {
 #[test]
 fn the_http_page_prints_what_it_shows() {
     run("docs/http.md");
+}
+
+#[test]
+fn the_tutorial_prints_what_it_shows() {
+    run("docs/tutorial.md");
+}
+
+#[test]
+fn the_tutorial_in_spanish_prints_what_it_shows() {
+    run("docs/guia.md");
 }
 
 #[test]

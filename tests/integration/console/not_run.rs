@@ -6,7 +6,6 @@ use super::page::{Block, Kind};
 pub type NotRun = (&'static str, &'static str, &'static str);
 
 const BUILDS: &str = "builds this project, or runs its tests";
-const BY_GUIDE: &str = "guide.rs runs each step";
 const BY_RECIPES: &str = "recipes.rs runs the recipe, with another address or directory";
 const BY_READERS: &str = "readers.rs runs the reader";
 const BROKER: &str = "needs a broker that is not installed everywhere";
@@ -14,7 +13,7 @@ const FOREVER: &str = "each line goes on until Ctrl-C";
 const OTHER_MACHINE: &str = "needs another machine, or a service of it";
 const ROOT: &str = "needs root, or changes files of the system";
 
-pub const NOT_RUN: [NotRun; 33] = [
+pub const NOT_RUN: [NotRun; 32] = [
     ("README.md", "cargo install", BUILDS),
     ("README.md", "cargo test", BUILDS),
     ("README.md", "LC_ALL=C", BY_READERS),
@@ -28,7 +27,6 @@ pub const NOT_RUN: [NotRun; 33] = [
     ("docs/client.md", "mapcast-client --settle", FOREVER),
     ("docs/client.md", "mapcast-client --wait --run", FOREVER),
     ("docs/deployment.md", "dpkg -i", ROOT),
-    ("docs/guia.md", "mapcast-server", BY_GUIDE),
     ("docs/recipes.md", "mapcast-server --source app.toml", ROOT),
     ("docs/recipes.md", "python3 pack.py", BY_RECIPES),
     ("docs/recipes.md", "mapcast-client --exec 'python3 unpack.py", BY_RECIPES),

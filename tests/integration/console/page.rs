@@ -5,7 +5,7 @@ use std::fs;
 /// A fenced block.
 pub struct Block {
     /// The words after the fence: the language, and for some a name.
-    info: String,
+    pub info: String,
     pub text: String,
 }
 
