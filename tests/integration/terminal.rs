@@ -71,6 +71,20 @@ fn the_servers_log_escapes_paths_and_files() {
 }
 
 #[test]
+fn a_bad_file_is_shown_with_its_line_on_a_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.json");
+    std::fs::write(&path, "{\"a\": 1,\n \"b\": True}").unwrap();
+    let mut command = clean(SERVER);
+    command.args(["--check-config", path.to_str().unwrap()]);
+    let (mut server, shown) = on_a_terminal(command, Shown::Log);
+    shown.wait_line("^").expect("a caret");
+    let text = shown.text();
+    assert!(text.ends_with("True is not JSON; write true\r\n2 |  \"b\": True}\r\n  |       ^\r\n"), "{text:?}");
+    assert_eq!(server.exit_code(), 2);
+}
+
+#[test]
 fn the_clients_log_escapes_text_from_a_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean(CLIENT);

@@ -100,7 +100,7 @@ impl Help {
         let is_help = error.kind() == ErrorKind::DisplayHelp;
         if is_help && error.render().to_string() == definition.clone().render_help().to_string() {
             // As for the whole help, a closed or full output is not an error.
-            let _ = writeln!(io::stdout(), "{}", self.short_page(definition));
+            let _ = writeln!(io::stdout(), "{}", self.short_page(definition).to_string().trim_end());
             process::exit(0);
         }
     }

@@ -86,10 +86,7 @@ pub(crate) fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr
         let ip = if host.is_empty() { every_address() } else { Ipv4Addr::LOCALHOST.into() };
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    ensure!(
-        addr.is_empty() || addr.contains(':'),
-        "{option}: the port is missing; write PORT, :PORT or ADDR:PORT, as {addr}:8080"
-    );
+    ensure!(addr.is_empty() || addr.contains(':'), "{option}: write PORT, :PORT or ADDR:PORT, as {addr}:8080");
     let mut found = address::resolve(addr).with_context(|| {
         format!("{option}: write PORT, :PORT or ADDR:PORT, as 8080, 127.0.0.1:8080, [::]:8080 or [fe80::1%eth0]:8080")
     })?;
