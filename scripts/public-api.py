@@ -7,6 +7,8 @@ import sys
 crate = json.load(sys.stdin)
 index = crate["index"]
 lines = set()
+seen = set()
+reexports = []
 
 
 def path_text(path):
@@ -104,13 +106,14 @@ def is_public(item):
     return item["visibility"] in ("public", "default")
 
 
-def walk(identifier, path, within=()):
+def walk(identifier, path, within=(), renamed=None):
     """Notes an item, which users find below `path`, and the items in it."""
     item = index.get(str(identifier))
     if item is None or identifier in within or not is_public(item):
         return
     kind, inner = next(iter(item["inner"].items()))
-    name = f"{path}::{item['name']}" if path else item["name"]
+    name = f"{path}::{renamed or item['name']}" if path else item["name"]
+    seen.add(identifier)
     within = (*within, identifier)
     children = []
     if "non_exhaustive" in json.dumps(item["attrs"]):
@@ -123,7 +126,7 @@ def walk(identifier, path, within=()):
                 for child in children:
                     walk(child, path, within)
             else:
-                lines.add(f"use {path}::{inner['name']} = {inner['source']}")
+                reexports.append((f"{path}::{inner['name']}", inner["source"], inner["id"]))
             return
         case "module":
             lines.add(f"mod {name}")
@@ -169,4 +172,12 @@ def walk(identifier, path, within=()):
 
 
 walk(crate["root"], "")
+# An item of a private module is public where it is exported again, once.
+while reexports:
+    waiting, reexports = sorted(reexports), []
+    for name, source, identifier in waiting:
+        if identifier not in seen and str(identifier) in index:
+            walk(identifier, name.rpartition("::")[0], renamed=name.rpartition("::")[2])
+        else:
+            lines.add(f"use {name} = {source}")
 print(*sorted(lines), sep="\n")
