@@ -129,7 +129,7 @@ mod tests {
             Frame(frame::Error::Truncated { got: 3, wanted: 10 }) =>
                 "the stream ended inside a frame: 3 of 10 bytes received";
             NoHeader { bytes: b"Hola\x1b\r\n".to_vec() } =>
-                r#"not a frame header: "Hola\x1b\r\n" (closed after 7 of 10 bytes); does the peer send 10-byte headers?"#;
+                r#"not a frame header: "Hola\x1b\r\n" (closed after 7 of 10 bytes)"#;
             Format(format::Error::TooDeep { depth: 40 }) =>
                 "the map is nested 40 levels deep, above the limit of 32; nest it less deep";
             OtherFormat { expected: Format::Json, found: Format::Text } => "the server sends text, not json";

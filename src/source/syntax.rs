@@ -221,7 +221,7 @@ mod tests {
             ("[a", "line 1, column 3: unclosed table, expected `]`"),
             ("a = 2024-13-01", "line 1, column 5: invalid date, expected month between 01 and 12"),
             ("a = 1\na.b = 2", "line 2, column 1: cannot extend value of type integer with a dotted key"),
-            ("a = 1\na = 1", "line 2, column 1: duplicate key"),
+            ("a = 1\na = 1", "line 2, column 1: duplicate key a"),
         ];
         for (text, wanted) in json {
             assert_eq!(parse_error(Syntax::Json, text).to_string(), wanted, "{text}");

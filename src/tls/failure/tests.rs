@@ -159,7 +159,7 @@ fn every_error_has_its_text() {
         Certificate(End::Client, CertificateFault::IsCa) =>
             "the client's certificate is a CA certificate, which a client cannot use as its own (openssl req -x509 \
              makes one); use it as the CA only, and issue one for the client: openssl x509 -req -in client.csr -CA \
-             CA.pem -CAkey CA.key -extfile EXTENSIONS -out client.pem (docs/operating.md, TLS)";
+             CA.pem -CAkey CA.key -extfile EXTENSIONS -out client.pem (docs/tls.md)";
         Certificate(End::Client, CertificateFault::WrongPurpose) =>
             "the client's certificate is not for use by a client (extendedKeyUsage); issue one with \
              extendedKeyUsage=clientAuth";
@@ -189,7 +189,7 @@ fn every_error_has_its_text() {
         Certificate(End::Server, CertificateFault::IsCa) =>
             "the server's certificate is a CA certificate, which a server cannot use as its own (openssl req -x509 \
              makes one); use it as the CA only, and issue one for the server: openssl x509 -req -in server.csr -CA \
-             CA.pem -CAkey CA.key -extfile EXTENSIONS -out server.pem (docs/operating.md, TLS)";
+             CA.pem -CAkey CA.key -extfile EXTENSIONS -out server.pem (docs/tls.md)";
         Certificate(End::Server, CertificateFault::IssuerNotCa) =>
             "the server's certificate is issued by a certificate that is not a CA certificate; issue it with a CA, \
              whose certificate has basicConstraints=CA:TRUE";
@@ -202,7 +202,7 @@ fn every_error_has_its_text() {
             "the server's certificate is not a well-formed X.509 certificate; issue a new one";
         Certificate(End::Server, CertificateFault::OldVersion) =>
             "the server's certificate has X.509 version 1, without extensions (openssl x509 -req makes one); issue \
-             one with -extfile EXTENSIONS (docs/operating.md, TLS)";
+             one with -extfile EXTENSIONS (docs/tls.md)";
         Certificate(End::Server, CertificateFault::UnsupportedExtension) =>
             "the server's certificate has an unsupported critical extension; issue one without it";
         Certificate(End::Server, CertificateFault::UnsupportedSignature) =>
