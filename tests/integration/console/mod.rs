@@ -85,7 +85,7 @@ fn the_sources_page_prints_what_it_shows() {
     run("docs/sources.md");
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[cfg(feature = "tls")]
 #[test]
 fn the_tls_page_prints_what_it_shows() {
     run("docs/tls.md");
