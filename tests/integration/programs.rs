@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use crate::http::Site;
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::{Reader, ends_in_order};
-use crate::support::{PATIENCE, connect, eventually, process_status, skip};
+use crate::support::{PATIENCE, connect, eventually, skip, thread_names};
 
 /// Returns how often the threads of a process have gone to sleep, which is how often they were woken.
 fn wakings(pid: u32) -> u64 {
@@ -67,13 +67,16 @@ fn a_killed_client_is_removed_before_the_next_frame() {
         let client = Program::start(command);
         client.wait_out("Servidor");
         server.wait_log(&format!("client {number} connected"));
-        let (threads, open) = (process_status(server.pid(), "Threads"), descriptors(server.pid()));
+        // The accept loop has sent the map, and the thread may not run yet.
+        let is_served = || thread_names(server.pid()).contains(&format!("client-{number}"));
+        eventually("its thread runs", is_served);
+        let open = descriptors(server.pid());
         let killed = Instant::now();
         client.signal(Signal::KILL);
         let line = server.wait_log(&format!("client {number} disconnected"));
         eprintln!("gone {:?} after its kill", killed.elapsed());
         assert!(line.contains(" and 1 frame: "), "{line}");
-        eventually("its thread is gone", || process_status(server.pid(), "Threads") < threads);
+        eventually("its thread is gone", || !is_served());
         eventually("its descriptor is gone", || descriptors(server.pid()) < open);
     }
     let above_info: Vec<_> =

@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use super::{Event, Events, Site};
 use crate::support::reader::{Reader, flood};
-use crate::support::{eventually, process_status};
+use crate::support::{eventually, process_status, thread_names};
 
 /// Starts a site that reads its maps from standard input.
 fn fed(args: &[&str]) -> (Site, std::process::ChildStdin) {
@@ -238,10 +238,8 @@ fn the_thread_of_a_closed_stream_ends() {
     assert_eq!(site.get("/livez").code, 200);
     // Those of connections alone: the server's own, such as one that writes a file, may come and go.
     let threads = || {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", site.server.pid())).expect("a process of ours");
-        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        let number = |name: String| name.trim_end().strip_prefix("http-")?.parse::<u64>().ok();
-        names.filter_map(number).count()
+        let number = |name: String| name.strip_prefix("http-")?.parse::<u64>().ok();
+        thread_names(site.server.pid()).into_iter().filter_map(number).count()
     };
     eventually("the thread of the response has ended", || threads() == 0);
     let mut streams: Vec<_> = (0..20).map(|_| Events::open(site.page, "/live")).collect();

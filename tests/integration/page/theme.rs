@@ -34,9 +34,10 @@ fn chosen_colours_are_kept_and_applied_before_the_first_paint() {
     // Recorded as soon as there is a body: before the page's main script, and before the browser draws.
     let record = json!({ "source": format!(
         "new MutationObserver((_, observer) => {{
-           if (!document.body) return;
-           window.firstPaper = {PAPER};
-           observer.disconnect();
+           if (document.body) {{
+             window.firstPaper = {PAPER};
+             observer.disconnect();
+           }}
          }}).observe(document, {{ childList: true, subtree: true }});"
     ) });
     visit.browser.command("Page.addScriptToEvaluateOnNewDocument", &record);

@@ -59,6 +59,14 @@ pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
+/// Returns the names of the threads of a process, those that have not ended meanwhile.
+#[cfg(feature = "cli")]
+pub fn thread_names(pid: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process of ours");
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.map(|name| name.trim_end().to_owned()).collect()
+}
+
 /// Returns a number from a `/proc/PID/status` line, such as `VmHWM` in KiB or `Threads`.
 #[cfg(feature = "cli")]
 pub fn process_status(pid: u32, field: &str) -> u64 {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::support::program::{Program, clean};
-use crate::support::{eventually, has_command, skip};
+use crate::support::{eventually, has_command, skip, thread_names};
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
@@ -291,11 +291,7 @@ fn handshakes_and_sessions_of_slow_clients_use_bounded_memory() {
         client.read_exact(&mut [0; 10]).unwrap();
         client
     };
-    let names = || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        // A thread that has ended in the meantime has no name.
-        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-    };
+    let names = || thread_names(server.pid()).into_iter();
     let wait = |count| {
         eventually("threads", || names().filter(|name| name.starts_with("client-")).count() == count);
     };
