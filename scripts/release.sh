@@ -52,6 +52,8 @@ provide_std() {
     [ -d "$source" ] || return 1
     export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$source
     std=(-Zbuild-std=std,panic_unwind)
+    # rustup has the start files and the libc of musl beside its standard library; zig has its own.
+    case $1 in *-musl) std+=(--config "target.$1.rustflags=[\"-Clink-self-contained=no\"]") ;; esac
 }
 
 # Builds both programs for target $1, which may end with a version of glibc. Sets `built` to their directory.

@@ -8,6 +8,7 @@
 # /usr/bin/qemu-aarch64-static.
 set -euo pipefail
 [ $# = 1 ] || [ $# = 2 ] || { echo "usage: $0 PATH-OF-MAPCAST-SERVER [EMULATOR]" >&2; exit 2; }
+chroot=$(command -v chroot) || exit 77
 work=$(mktemp -d)
 server=
 clean_up() {
@@ -27,10 +28,10 @@ chroot --userspec=65532:65532 "$root" "${emulator[@]}" /mapcast-server --version
 
 status=0
 check() { if [ "$2" = "$3" ]; then echo "ok: $1"; else echo "FAIL: $1: $2 instead of $3"; status=1; fi; }
-inside() { env -i chroot --userspec=65532:65532 "$root" "${emulator[@]}" "$@"; }
+inside() { env -i "$chroot" --userspec=65532:65532 "$root" "${emulator[@]}" "$@"; }
 # Starts the server on a free port, and sets `port`.
 start() {
-    env -i MAPCAST_LISTEN=0.0.0.0:0 chroot --userspec=65532:65532 "$root" "${emulator[@]}" /mapcast-server "$@" 2>"$work/log" &
+    env -i MAPCAST_LISTEN=0.0.0.0:0 "$chroot" --userspec=65532:65532 "$root" "${emulator[@]}" /mapcast-server "$@" 2>"$work/log" &
     server=$!
     port=
     for _ in $(seq 300); do
