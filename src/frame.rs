@@ -1,9 +1,7 @@
 //! The frame: a 10-byte ASCII length, then the payload. Independent of sockets.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, OnceLock};
-
-use crate::platform::SealedFile;
+use std::sync::Arc;
 
 /// The length of a header in bytes: 10, as existing readers expect (`sock.recv(10)`).
 pub const HEADER_LEN: usize = 10;
@@ -111,28 +109,12 @@ pub fn decode_header(header: &[u8; HEADER_LEN]) -> Result<u64, Error> {
     }
 }
 
-/// The smallest frame that is sent from a file: 64 KiB. See `docs/performance.md`.
-const SEALED_FILE_MIN: usize = 64 * 1024;
-
 /// A frame: header and payload in one buffer. Clones share the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub struct Frame {
     /// Header and payload together, so that they are sent in one write.
-    bytes: Box<[u8]>,
-    /// A copy for the kernel, created when the frame is first sent; `None` if the system refuses it.
-    file: OnceLock<Option<SealedFile>>,
+    bytes: Arc<[u8]>,
 }
-
-impl PartialEq for Shared {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
-    }
-}
-
-impl Eq for Shared {}
 
 impl Frame {
     /// Returns the frame that carries `payload`.
@@ -147,26 +129,17 @@ impl Frame {
         let mut bytes = Vec::with_capacity(HEADER_LEN + payload.len());
         bytes.extend_from_slice(&header);
         bytes.extend_from_slice(payload);
-        Ok(Self(Arc::new(Shared { bytes: bytes.into(), file: OnceLock::new() })))
+        Ok(Self { bytes: bytes.into() })
     }
 
     /// Header and payload, as sent over the wire.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0.bytes
+        &self.bytes
     }
 
     /// The payload without the header.
     pub fn payload(&self) -> &[u8] {
-        &self.0.bytes[HEADER_LEN..]
-    }
-
-    /// The same bytes in a file, from which a large frame is sent without copying; `None` if the frame is small, or if the
-    /// system refuses the file.
-    pub(crate) fn file(&self) -> Option<&SealedFile> {
-        if self.0.bytes.len() < SEALED_FILE_MIN {
-            return None;
-        }
-        self.0.file.get_or_init(|| SealedFile::new(&self.0.bytes).ok()).as_ref()
+        &self.bytes[HEADER_LEN..]
     }
 }
 

@@ -4,7 +4,6 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::frame::Frame;
 pub(crate) use crate::tls::ReadCount;
 use crate::tls::Session;
 
@@ -48,23 +47,6 @@ impl Stream {
         match self {
             Self::Plain(socket) => (&mut &*socket).write(bytes),
             Self::Tls(session) => session.try_send(bytes),
-        }
-    }
-
-    /// Sends as much of `frame` from byte `from` on as fits; otherwise as [`try_send`](Self::try_send).
-    ///
-    /// # Errors
-    /// As [`try_send`](Self::try_send).
-    pub(crate) fn try_send_frame(&self, frame: &Frame, from: usize) -> io::Result<usize> {
-        #[cfg(test)]
-        SENDS.set(SENDS.get() + 1);
-        let rest = &frame.as_bytes()[from..];
-        match self {
-            Self::Plain(socket) => match frame.file() {
-                Some(file) => file.send(socket, from, rest.len()),
-                None => (&mut &*socket).write(rest),
-            },
-            Self::Tls(session) => session.try_send(rest),
         }
     }
 

@@ -8,12 +8,12 @@ use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// A non-blocking socket.
 pub(crate) trait Socket {
-    /// Sends as much of `frame` from byte `from` on as fits and returns how many bytes were sent. After `Ok`, even `Ok(0)`, the
-    /// next call must begin with the unsent bytes: some of them may be encrypted already.
+    /// Sends as many of `bytes` as fit and returns how many were sent. After `Ok`, even `Ok(0)`, the next call must begin with
+    /// the unsent bytes: some of them may be encrypted already.
     ///
     /// # Errors
     /// `WouldBlock` if no byte fits and none was encrypted.
-    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize>;
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 /// Notifies the thread that owns the connection.
@@ -170,7 +170,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         match self.offer(version, repeat_before) {
             Offer::Settled(started_at) => started_at,
             Offer::Accepted(accepted) => {
-                let sent = accepted.socket().try_send(frame, 0);
+                let sent = accepted.socket().try_send(frame.as_bytes());
                 accepted.record(frame, &sent, now)
             }
         }
@@ -250,7 +250,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
 
     fn resume(&self, state: &mut SendState) -> io::Result<SendStatus> {
         while let Some((frame, written)) = &state.in_flight {
-            match self.socket.try_send(frame, *written) {
+            match self.socket.try_send(&frame.as_bytes()[*written..]) {
                 Ok(sent) => state.advance(sent),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -330,8 +330,7 @@ mod tests {
     }
 
     impl Socket for &Pipe {
-        fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
-            let bytes = &frame.as_bytes()[from..];
+        fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
             let sent = bytes.len().min(self.room.get());
             if sent == 0 {
                 return Err(ErrorKind::WouldBlock.into());

@@ -95,8 +95,8 @@ enum WatchState {
 pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
-    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
-        self.try_send_frame(frame, from)
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_send(self, bytes)
     }
 }
 

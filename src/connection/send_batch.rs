@@ -36,8 +36,8 @@ impl SendBatch {
     /// Sends as much of `frame` as fits over each stream, without blocking. Returns one result per stream, in the same order:
     /// the number of bytes, or why the socket accepted none.
     pub(crate) fn send(&mut self, frame: &Frame, streams: &[&Stream]) -> Vec<io::Result<usize>> {
-        let Some(ring) = self.ring.as_mut().filter(|_| streams.len() >= MIN_BATCH && frame.file().is_none()) else {
-            return streams.iter().map(|stream| stream.try_send_frame(frame, 0)).collect();
+        let Some(ring) = self.ring.as_mut().filter(|_| streams.len() >= MIN_BATCH) else {
+            return streams.iter().map(|stream| stream.try_send(frame.as_bytes())).collect();
         };
         // With TLS, each connection has other bytes.
         let sockets: Vec<_> = streams.iter().filter(|stream| !stream.is_tls()).map(|stream| stream.as_fd()).collect();

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::platform::{self, Limits};
 
-/// Descriptors reserved for standard streams, listeners, pipes and the source's file (32, as in Redis), and for large frames.
-const SPARE_DESCRIPTORS: u64 = 32 + platform::MAX_SEALED_FILES as u64;
+/// Descriptors reserved for standard streams, listeners, pipes and the source's file: 32, as in Redis.
+const SPARE_DESCRIPTORS: u64 = 32;
 
 /// Threads reserved for other purposes than connections: 32. The table of threads in `docs/design.md` has 24 at most.
 const SPARE_THREADS: u64 = 32;
@@ -178,7 +178,7 @@ mod tests {
     fn the_smallest_limit_determines_the_capacity() {
         assert_eq!(fits(&limits()), (15_625, Limit::Maps(65_530)));
         let few_files = Limits { descriptors: Some(64), ..limits() };
-        assert_eq!(fits(&few_files), (16, Limit::Descriptors(64)));
+        assert_eq!(fits(&few_files), (32, Limit::Descriptors(64)));
         let busy_user = Limits { user_threads: Some(1000), user_threads_used: 900, ..limits() };
         assert_eq!(fits(&busy_user), (100 - SPARE_THREADS, Limit::UserThreads(1000)));
         let small_group = Limits { group_threads: Some(10), ..limits() };

@@ -107,8 +107,7 @@ impl Pipe {
 }
 
 impl Socket for Arc<Pipe> {
-    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
-        let bytes = &frame.as_bytes()[from..];
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap();
         let sent = bytes.len().min(state.free);
         if sent == 0 {
@@ -142,9 +141,9 @@ impl SendBatch {
 
     pub(crate) fn send(&mut self, frame: &Frame, pipes: &[&Arc<Pipe>]) -> Vec<io::Result<usize>> {
         if !self.has_ring {
-            return pipes.iter().map(|pipe| pipe.try_send(frame, 0)).collect();
+            return pipes.iter().map(|pipe| pipe.try_send(frame.as_bytes())).collect();
         }
-        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(frame, 0)).collect();
+        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(frame.as_bytes())).collect();
         sent.reverse();
         sent
     }
