@@ -167,7 +167,7 @@ mod programs {
             return skip("no prlimit");
         }
         // Many listeners use the descriptors of clients, not those of the source and the state.
-        for (listeners, clients) in [(1, 16), (20, 4)] {
+        for (listeners, clients) in [(1, 32), (20, 20)] {
             let mut command = clean("prlimit");
             command.args(["--nofile=64", SERVER]).args(["--listen", "127.0.0.1:0"].repeat(listeners));
             let line = Program::start(command).wait_log("room for ");

@@ -8,9 +8,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{Response, Site};
-use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::reader::{Reader, ends_in_order};
+use crate::support::{eventually, thread_names};
 
 const BUILTIN: &str = "{\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}\n";
 
@@ -222,6 +222,8 @@ fn http_threads_have_a_lower_priority_than_map_threads() {
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
     let _events = super::Events::open(site.page, "/events");
+    // The accept loop has sent the map, and the client's thread may not run yet.
+    eventually("the client's thread runs", || thread_names(site.server.pid()).contains(&"client-1".to_owned()));
     let mut found = std::collections::BTreeMap::new();
     for thread in std::fs::read_dir(format!("/proc/{}/task", site.server.pid())).unwrap() {
         let thread = thread.unwrap().path();
