@@ -43,6 +43,10 @@ pub(super) struct BoundListener {
     pub(super) is_shared: bool,
 }
 
+/// How long after a refused thread the accept loop sends no first frames: 10 s. While threads are short, each one that becomes
+/// free would otherwise cost the next client its connection.
+const FIRST_FRAME_PAUSE: Duration = Duration::from_secs(10);
+
 /// The state of the accept loop.
 pub(super) struct AcceptLoop {
     pub(super) shared: Arc<Shared>,
@@ -322,8 +326,8 @@ impl AcceptLoop {
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
         let (guard, class) = (shared.stats.connect(), permit.class());
         shared.registry.enter(id, peer);
-        // Not while the system refuses threads: a connection with a first frame cannot wait for one.
-        let may_send = self.starting.since().is_none();
+        // A connection with a first frame cannot wait for a thread.
+        let may_send = self.starting.is_quiet(FIRST_FRAME_PAUSE);
         let transport = match shared.first_frame(&*service, &permit).filter(|_| may_send) {
             Some(first) => Transport::Started(shared.send_first(id, peer, socket, &first, &guard)),
             None => Transport::Accepted(socket),

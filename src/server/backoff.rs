@@ -13,6 +13,8 @@ pub(super) struct Backoff {
     since: Option<Instant>,
     pause: Duration,
     resume_at: Option<Instant>,
+    /// When the last failure was; a success does not forget it.
+    failed_at: Option<Instant>,
 }
 
 impl Backoff {
@@ -20,18 +22,24 @@ impl Backoff {
     pub(super) fn record_failure(&mut self) {
         let now = Instant::now();
         self.since.get_or_insert(now);
+        self.failed_at = Some(now);
         self.pause = (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
         self.resume_at = now.checked_add(self.pause);
     }
 
     /// Records a success: ends the pause and makes the next one short.
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { failed_at: self.failed_at, ..Self::default() };
     }
 
     /// When the current series of failures started; `None` if the last attempt succeeded.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
+    }
+
+    /// True if and only if no attempt has failed for `quiet`, whatever has succeeded since.
+    pub(super) fn is_quiet(&self, quiet: Duration) -> bool {
+        self.failed_at.is_none_or(|at| at.elapsed() >= quiet)
     }
 
     /// When the pause ends; `None` if there is no pause now.
@@ -58,5 +66,14 @@ mod tests {
         assert!(backoff.resume_at().is_none() && backoff.since().is_none());
         backoff.record_failure();
         assert_eq!(backoff.pause, MIN_PAUSE);
+    }
+
+    #[test]
+    fn a_success_does_not_forget_the_last_failure() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.is_quiet(Duration::MAX));
+        backoff.record_failure();
+        backoff.reset();
+        assert!(!backoff.is_quiet(Duration::from_hours(1)) && backoff.is_quiet(Duration::ZERO));
     }
 }

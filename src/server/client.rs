@@ -1,6 +1,6 @@
 //! One client: its first frame, and its thread, which serves it to its last log line.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -97,6 +97,8 @@ impl ConnectionTask {
         drop(permit);
         if sender.in_flight().is_some() {
             platform::reset_on_close(sender.socket().tcp());
+        } else {
+            end_without_reset(sender.socket().tcp());
         }
         let (sent, elapsed) = (sender.sent(), sender.since().elapsed());
         drop(sender);
@@ -141,6 +143,19 @@ impl ConnectionTask {
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
         total
+    }
+}
+
+/// Sends FIN, and discards up to 64 KiB of input without waiting: input that is unread at the close would be answered by a reset,
+/// which can destroy data that the client has not read yet.
+fn end_without_reset(mut socket: &TcpStream) {
+    // The client may have gone.
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    let mut discarded = [0; 4096];
+    for _ in 0..16 {
+        if !matches!(socket.read(&mut discarded), Ok(1..)) {
+            break;
+        }
     }
 }
 

@@ -159,8 +159,8 @@ impl Stats {
         self.active.load(Ordering::SeqCst)
     }
 
-    /// Connections served so far, including active ones. A connection counts once it has its thread and, with TLS, has
-    /// completed the handshake.
+    /// Connections served so far, including active ones. A connection counts before its first frame is sent and, with TLS,
+    /// once it has completed the handshake.
     pub fn served(&self) -> u64 {
         self.counted(Counter::Served)
     }

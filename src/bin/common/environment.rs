@@ -111,9 +111,12 @@ fn warning(name: &str) -> Option<String> {
     Some(format!("the variable {} has no effect{meant}", name.escape_debug()))
 }
 
-/// True if and only if Kubernetes sets this variable in every pod beside a service `mapcast`.
+/// True if and only if Kubernetes sets this variable in every pod beside a service whose name begins with `mapcast`:
+/// `MAPCAST_HTTP_SERVICE_HOST`, `MAPCAST_PORT`, `MAPCAST_HTTP_PORT_80_TCP_ADDR`.
 fn is_of_kubernetes(rest: &str) -> bool {
-    rest == "PORT" || rest.starts_with("PORT_") || rest.contains("SERVICE_")
+    let is_of_port =
+        |tail: &str| tail.is_empty() || ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| tail.contains(protocol));
+    rest.contains("SERVICE_") || format!("_{rest}").split_once("_PORT").is_some_and(|(_, tail)| is_of_port(tail))
 }
 
 /// Names the variable in `error` if one of the environment is the cause. `parse` parses the command line with another
@@ -174,7 +177,15 @@ pub(crate) mod tests {
         assert_eq!(warning("MAPCAST_INTERVALL").as_deref(), Some(wanted));
         assert_eq!(warning("MAPCAST_COLOUR").as_deref().map(|text| text.ends_with("MAPCAST_COLOR?")), Some(true));
         assert_eq!(warning("MAPCAST_NONSENSE").as_deref(), Some("the variable MAPCAST_NONSENSE has no effect"));
-        for name in ["MAPCAST_INTERVAL", "MAPCAST_KEY", "MAPCAST_FILE", "HOME", "MAPCAST_PORT_8080_TCP_ADDR"] {
+        for name in [
+            "MAPCAST_INTERVAL",
+            "MAPCAST_KEY",
+            "MAPCAST_FILE",
+            "HOME",
+            "MAPCAST_PORT_8080_TCP_ADDR",
+            "MAPCAST_HTTP_PORT",
+            "MAPCAST_SERVER_PORT_80_TCP_ADDR",
+        ] {
             assert_eq!(warning(name), None, "{name}");
         }
     }

@@ -241,7 +241,7 @@ impl Cli {
             cli.server.listen.push(BARE_JSON.to_owned());
             cli.map.http.serve_on(BARE_HTTP);
         }
-        if cli.map.http.lacks_address() {
+        if matches.subcommand_name().is_none() && cli.map.http.lacks_address() {
             let message = "--http-token-file is for HTTP: add --http <ADDR:PORT>, such as --http 8081\n";
             return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, message));
         }
