@@ -7,7 +7,7 @@ use mapcast::http::MapPort;
 
 /// Returns one line each for the client, the page and a program in another language, as far as they are served.
 pub(crate) fn lines(ports: &[MapPort], page: Option<SocketAddr>) -> Vec<String> {
-    let client = ports.first().map(|port| (format!("mapcast-client {}", port.addr), "prints the map and each change"));
+    let client = ports.first().map(|port| (format!("mapcast-client {}", port.addr), "prints each map, also repeats"));
     let page = page.map(|addr| (format!("http://{addr}/"), "shows it in a browser"));
     let json = ports.iter().find(|port| port.format == Format::Json.name());
     let json =
@@ -29,11 +29,11 @@ mod tests {
         assert_eq!(
             lines(&ports, Some(([127, 0, 0, 1], 8081).into())),
             [
-                "try mapcast-client 127.0.0.1:8080  prints the map and each change",
+                "try mapcast-client 127.0.0.1:8080  prints each map, also repeats",
                 "try http://127.0.0.1:8081/         shows it in a browser",
                 "try nc 127.0.0.1 8082              prints it as JSON, for any language",
             ]
         );
-        assert_eq!(lines(&ports[..1], None), ["try mapcast-client 127.0.0.1:8080  prints the map and each change"]);
+        assert_eq!(lines(&ports[..1], None), ["try mapcast-client 127.0.0.1:8080  prints each map, also repeats"]);
     }
 }
