@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
@@ -19,6 +20,16 @@ use crate::support::{PATIENCE, eventually, pause};
 /// The character "record separator": after it a shell prints the number of a command that has ended, and its exit code.
 const END: char = '\u{1e}';
 
+/// Returns a port that no program listens on. It is below Linux's ephemeral ports (from 32,768, ip(7)): between two servers of a
+/// page, no other test gets it by binding port 0. Processes of tests begin at different numbers.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 220 * 100;
+    let numbers = (0..22_000).map(|_| (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 22_000 + 10_000);
+    let mut ports = numbers.filter_map(|number| u16::try_from(number).ok());
+    ports.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
+}
+
 /// Free ports in place of those that the pages print.
 #[derive(Default)]
 struct Ports(BTreeMap<u16, u16>);
@@ -26,10 +37,7 @@ struct Ports(BTreeMap<u16, u16>);
 impl Ports {
     /// Returns the free port in place of `printed`.
     fn free(&mut self, printed: u16) -> u16 {
-        *self.0.entry(printed).or_insert_with(|| {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            free.local_addr().expect("its address").port()
-        })
+        *self.0.entry(printed).or_insert_with(free_port)
     }
 
     /// Returns the page's text with free ports.
