@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -16,7 +16,7 @@ use crate::http::{Site, ask, token};
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 use crate::support::reader::{Reader, ends_in_order};
 use crate::support::server::{MapServer, numbered};
-use crate::support::{PATIENCE, eventually, pause};
+use crate::support::{PATIENCE, eventually, free_port, pause};
 
 /// The size of a small pipe: one page.
 const PIPE_SIZE: usize = 4096;
@@ -270,11 +270,10 @@ fn wait_listening(addr: SocketAddr) {
 
 #[test]
 fn a_closed_or_full_log_does_not_end_the_server() {
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let gone = || std::io::pipe().unwrap().1;
     for (name, stderr) in [("full", Some(Stdio::from(full()))), ("no reader", Some(gone().into())), ("closed", None)] {
-        let addr = port();
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let args = ["-v", "--source", "-", "--listen", &addr.to_string()].map(str::to_owned);
         let mut command = if stderr.is_some() { clean(SERVER) } else { clean("sh") };
         if stderr.is_none() {

@@ -1,7 +1,7 @@
 //! The programs of docs/recipes.md, taken from the page and run.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::browser::Browser;
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
-use crate::support::{eventually, has_command, skip};
+use crate::support::{eventually, free_port, has_command, skip};
 
 /// Returns the first block of the page in `language` that contains `part`.
 fn block(language: &str, part: &str) -> String {
@@ -171,7 +171,7 @@ fn a_template_repeats_a_line_for_each_backend() {
 #[test]
 fn topics_of_a_broker_become_one_map() {
     let Some(directory) = directory(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let port = free_port();
     write(&directory, "broker.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
     let _broker = Program::start(command(&directory, "mosquitto", &["-c", "broker.conf"]));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

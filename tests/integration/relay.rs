@@ -130,13 +130,9 @@ fn relays_in_a_ring_without_a_map_stay_without_one() {
 #[cfg(feature = "cli")]
 mod programs {
     use super::*;
+    use crate::support::free_port;
     use crate::support::program::{Program, SERVER, clean, run};
     use rustix::process::Signal;
-
-    /// Returns a port that was just free.
-    fn free_port() -> u16 {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-    }
 
     #[test]
     fn a_relay_with_another_format_keeps_the_map_of_a_lost_parent() {

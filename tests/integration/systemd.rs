@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
-use crate::support::{PATIENCE, has_command, skip};
+use crate::support::{PATIENCE, free_port, has_command, skip};
 
 /// A service manager's notification socket.
 struct Manager {
@@ -150,7 +150,7 @@ fn inherited_listeners_are_served_instead_of_listen() {
     let addr = listener.local_addr().unwrap();
     // A client that connects before the server starts waits for it.
     let mut early = Reader::connect(addr);
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unused = format!("127.0.0.1:{}", free_port());
     let mut server =
         Program::start(activated(listener.try_clone().unwrap(), &["--listen", &unused, "--format", "json"]));
     assert_eq!(

@@ -8,6 +8,8 @@ use std::time::Duration;
 use mapcast::frame::Frame;
 use mapcast::{Format, Map, builtin_map};
 
+use crate::support::free_port;
+
 /// Serves one client after the other with `script`, which gets the number of earlier clients. Returns the address. A
 /// script keeps the stream to keep a connection open. The thread ends with the process.
 pub(super) fn serve(script: impl FnMut(usize, TcpStream) + Send + 'static) -> String {
@@ -39,7 +41,7 @@ pub(super) fn serve_bytes(bytes: Vec<u8>) -> String {
 
 /// Returns an address without a listener.
 pub(super) fn closed_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// Lets time pass in a peer that is meant to be slow.

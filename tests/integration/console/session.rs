@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
@@ -15,20 +13,10 @@ use tempfile::TempDir;
 use super::output::are_shown;
 use super::page::{Block, Kind};
 use crate::support::program::{CLIENT, Program, SERVER, clean};
-use crate::support::{PATIENCE, eventually, pause};
+use crate::support::{PATIENCE, eventually, free_port, pause};
 
 /// The character "record separator": after it a shell prints the number of a command that has ended, and its exit code.
 const END: char = '\u{1e}';
-
-/// Returns a port that no program listens on. It is below Linux's ephemeral ports (from 32,768, ip(7)): between two servers of a
-/// page, no other test gets it by binding port 0. Processes of tests begin at different numbers.
-fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id() % 220 * 100;
-    let numbers = (0..22_000).map(|_| (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 22_000 + 10_000);
-    let mut ports = numbers.filter_map(|number| u16::try_from(number).ok());
-    ports.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
-}
 
 /// Free ports in place of those that the pages print.
 #[derive(Default)]

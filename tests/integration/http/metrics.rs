@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use mapcast::Format;
 use super::{Site, path};
 use crate::support::program::{Program, SERVER, clean};
 use crate::support::reader::Reader;
-use crate::support::{eventually, has_command, skip};
+use crate::support::{eventually, free_port, has_command, skip};
 
 /// Returns the value of a sample; `None` if it is missing.
 fn value(metrics: &str, sample: &str) -> Option<f64> {
@@ -122,8 +121,8 @@ fn a_frame_that_waited_for_its_client_is_timed() {
 
 #[test]
 fn the_metrics_and_the_status_report_the_source() {
-    // The port is free again: connections to it are refused.
-    let parent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Connections to a free port are refused.
+    let parent = format!("127.0.0.1:{}", free_port());
     let site = Site::start(&["--source", &format!("tcp://{parent}")]);
     let up = format!("mapcast_source_up{{source=\"tcp://{parent}\"}}");
     eventually("a source that is down", || site.json("/status")["source"]["errors"]["unreachable"] != 0);
@@ -138,7 +137,7 @@ fn the_metrics_and_the_status_report_the_source() {
     assert!(!metrics.contains("mapcast_source_last_success"), "{metrics}");
 
     let mut command = clean(SERVER);
-    command.args(["--listen", &parent.to_string()]);
+    command.args(["--listen", &parent]);
     let _root = Program::start(command);
     eventually("a source that is up", || site.json("/status")["source"]["up"] == true);
     let source = &site.json("/status")["source"];

@@ -46,6 +46,8 @@ impl Visit {
             "[...document.querySelectorAll('#entries th button')].find((button) => button.textContent === {})",
             json!(key)
         );
+        // The response to a change may come before the event that shows it.
+        self.browser.wait(&opened);
         self.browser.run(&format!("const head = {opened}; if (head.ariaExpanded !== 'true') head.click();"));
         let button = format!("{opened}.closest('tr').nextSibling?.querySelector('.{class}')");
         self.browser.wait(&button);

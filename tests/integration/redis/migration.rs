@@ -9,8 +9,9 @@ use redis::Value;
 use super::fake::{Act, Fake};
 use super::{follow_with, texts, wait_map};
 use crate::support::eventually;
+use crate::support::free_port;
 use crate::support::reader::Reader;
-use crate::support::redis_server::{RedisServer, free_port};
+use crate::support::redis_server::RedisServer;
 
 /// Starts two nodes; the first one has all slots.
 fn start() -> Option<[RedisServer; 2]> {

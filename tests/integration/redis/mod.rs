@@ -13,9 +13,10 @@ use mapcast::{Format, Key, Map, Value};
 use rustix::process::Signal;
 
 use crate::support::eventually;
+use crate::support::free_port;
 use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
-use crate::support::redis_server::{RedisServer, free_port, redis_cli};
+use crate::support::redis_server::{RedisServer, redis_cli};
 
 /// Starts a server that follows `source`, in JSON, with an interval longer than any test.
 fn follow(source: &str) -> Program {

@@ -9,9 +9,10 @@ use mapcast::Format;
 use super::fake::{Act, Fake};
 use super::{follow_with, set_n, start_with_flags, texts, wait_map};
 use crate::support::eventually;
+use crate::support::free_port;
 use crate::support::program::{Program, clean};
 use crate::support::reader::Reader;
-use crate::support::redis_server::{RedisServer, free_port};
+use crate::support::redis_server::RedisServer;
 
 /// A sentinel that reports a master on a port of loopback, with a configuration epoch.
 struct FakeSentinel {

@@ -59,6 +59,19 @@ pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
+/// Returns a port that no program listens on. It is below Linux's ephemeral ports (from 32,768, ip(7)): until it is used, no
+/// other test gets it by binding port 0. Processes of tests begin at different numbers.
+#[cfg(feature = "cli")]
+pub fn free_port() -> u16 {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 220 * 100;
+    let numbers = (0..22_000).map(|_| (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 22_000 + 10_000);
+    let mut ports = numbers.filter_map(|number| u16::try_from(number).ok());
+    ports.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
+}
+
 /// Returns the names of the threads of a process, those that have not ended meanwhile.
 #[cfg(feature = "cli")]
 pub fn thread_names(pid: u32) -> Vec<String> {

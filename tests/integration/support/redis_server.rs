@@ -1,6 +1,5 @@
 //! A Redis server for a test: on a free loopback port, in a temporary directory, without persistence.
 
-use std::net::TcpListener;
 use std::process::Command;
 
 use redis::{Cmd, Connection, FromRedisValue, RedisResult};
@@ -8,6 +7,8 @@ use tempfile::TempDir;
 
 use super::program::{Program, clean};
 use super::{eventually, has_command, skip};
+
+use crate::support::free_port;
 
 pub struct RedisServer {
     program: Option<Program>,
@@ -106,11 +107,6 @@ impl RedisServer {
 pub fn has_tls() -> bool {
     let help = Command::new("redis-cli").arg("--help").output();
     help.is_ok_and(|help| [help.stdout, help.stderr].concat().windows(5).any(|text| text == b"--tls"))
-}
-
-/// Returns a port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs `redis-cli` until it exits.

@@ -208,7 +208,8 @@ mod programs {
     #[cfg(feature = "redis")]
     #[test]
     fn a_redis_source_survives_a_rotation() {
-        use crate::support::redis_server::{RedisServer, free_port, has_tls};
+        use crate::support::free_port;
+        use crate::support::redis_server::{RedisServer, has_tls};
         use crate::support::skip;
         if !has_tls() {
             return skip("redis-server is built without TLS");
