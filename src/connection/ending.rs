@@ -5,7 +5,7 @@ use std::net::Shutdown as Direction;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::{Connection, Error};
+use super::{ClientSender, Connection, Error};
 use crate::platform::{self, Readiness};
 
 /// How long, after the last byte was sent, the input of a client that is still sending is discarded: 1 s. See
@@ -96,6 +96,22 @@ fn linger(connection: &Connection) {
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Closes the connection of `sender`, which has no thread, without waiting: gracefully if no frame is in flight, otherwise by a
+/// reset. See [`finish`]; up to 64 KiB of input are discarded.
+pub(crate) fn end_at_once(sender: &ClientSender) {
+    sender.close();
+    let mut socket = sender.socket().tcp();
+    if sender.in_flight().is_some() || socket.shutdown(Direction::Write).is_err() {
+        return platform::reset_on_close(socket);
+    }
+    let mut sink = [0; 4096];
+    for _ in 0..16 {
+        if !matches!(socket.read(&mut sink), Ok(1..)) {
+            return;
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::stream::Stream;
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use ending::{abort, finish};
+pub(crate) use ending::{abort, end_at_once, finish};
 use eviction::{enter_backlog, explain};
 pub(crate) use frame_sender::{FrameSender, Offer, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};

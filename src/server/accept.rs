@@ -328,7 +328,8 @@ impl AcceptLoop {
         shared.registry.enter(id, peer);
         // A connection with a first frame cannot wait for a thread.
         let may_send = self.starting.is_quiet(FIRST_FRAME_PAUSE);
-        let transport = match shared.first_frame(&*service, &permit).filter(|_| may_send) {
+        let first = if may_send { shared.first_frame(&*service, &permit) } else { None };
+        let transport = match first {
             Some(first) => Transport::Started(shared.send_first(id, peer, socket, &first, &guard)),
             None => Transport::Accepted(socket),
         };

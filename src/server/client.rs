@@ -1,6 +1,6 @@
 //! One client: its first frame, and its thread, which serves it to its last log line.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::frame::Frame;
-use crate::platform::{self, Wakeup};
+use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Counter, Stats};
@@ -95,11 +95,7 @@ impl ConnectionTask {
             Transport::Started(sender) => sender,
         };
         drop(permit);
-        if sender.in_flight().is_some() {
-            platform::reset_on_close(sender.socket().tcp());
-        } else {
-            end_without_reset(sender.socket().tcp());
-        }
+        connection::end_at_once(&sender);
         let (sent, elapsed) = (sender.sent(), sender.since().elapsed());
         drop(sender);
         shared.registry.leave(id, sent);
@@ -143,19 +139,6 @@ impl ConnectionTask {
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
         total
-    }
-}
-
-/// Sends FIN, and discards up to 64 KiB of input without waiting: input that is unread at the close would be answered by a reset,
-/// which can destroy data that the client has not read yet.
-fn end_without_reset(mut socket: &TcpStream) {
-    // The client may have gone.
-    let _ = socket.shutdown(std::net::Shutdown::Write);
-    let mut discarded = [0; 4096];
-    for _ in 0..16 {
-        if !matches!(socket.read(&mut discarded), Ok(1..)) {
-            break;
-        }
     }
 }
 
