@@ -1,4 +1,4 @@
-//! Sends the same bytes to many sockets with one system call: `io_uring` on Linux. The only file with unsafe code.
+//! Sends the same bytes to many sockets with one system call: `io_uring` on Linux.
 
 #[cfg(target_os = "linux")]
 pub(crate) use with_io_uring::SendRing;
@@ -133,7 +133,8 @@ mod with_io_uring {
 #[cfg(not(target_os = "linux"))]
 mod without_io_uring {
     use std::io::{self, ErrorKind};
-    use std::os::fd::BorrowedFd;
+
+    use crate::platform::BorrowedFd;
 
     /// A ring that does not exist.
     #[derive(Debug)]

@@ -94,12 +94,15 @@ pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
 }
 
 /// True if and only if `path` is a mount point; false where the system does not say (before Linux 5.8).
+#[cfg(target_os = "linux")]
 fn is_mount_point(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    return rustix::fs::statx(CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::empty())
-        .is_ok_and(|found| found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT));
-    #[cfg(not(target_os = "linux"))]
-    return false;
+    rustix::fs::statx(CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_path: &Path) -> bool {
+    false
 }
 
 /// Returns the error for a mount point: rename(2) fails with EBUSY.
