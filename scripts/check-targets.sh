@@ -70,9 +70,5 @@ export RUSTFLAGS="-D warnings" CARGO_NET_RETRY=10
 for target; do
     echo "checking $target"
     retry cargo fetch --locked --quiet
-    case $target in
-    *-windows-*) parts=(--lib) chosen=redis ;; # the programs do not build yet
-    *) parts=(--lib --bins) chosen=$features ;;
-    esac
-    cargo check -Zbuild-std=std,panic_unwind --target "$target" --locked "${parts[@]}" --no-default-features --features "$chosen"
+    cargo check -Zbuild-std=std,panic_unwind --target "$target" --locked --lib --bins --no-default-features --features "$features"
 done

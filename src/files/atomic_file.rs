@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use crate::display::escape::escape;
 use crate::files;
@@ -43,6 +43,15 @@ pub struct AtomicFile {
     new: NamedTempFile,
 }
 
+/// A new file that is on the disk and closed, for checking it before it replaces the old one: on Windows many programs cannot
+/// read a file that is open for writing. Dropping it before [`finish`](Self::finish) removes it.
+#[derive(Debug)]
+pub struct ClosedFile {
+    /// The file that is replaced.
+    path: PathBuf,
+    new: TempPath,
+}
+
 /// Whether a replacement survives a power loss. Readers get the new file in any case.
 #[derive(Debug)]
 #[must_use]
@@ -77,9 +86,13 @@ impl AtomicFile {
         self.new.as_file()
     }
 
-    /// The path of the new file, for checking it before it replaces the old one.
-    pub fn new_path(&self) -> &Path {
-        self.new.path()
+    /// Writes the new file to the disk and closes it.
+    ///
+    /// # Errors
+    /// If the system refuses it; the new file is removed.
+    pub fn close(self) -> io::Result<ClosedFile> {
+        self.file().sync_all()?;
+        Ok(ClosedFile { path: self.path, new: self.new.into_temp_path() })
     }
 
     /// Writes the new file to the disk and replaces the old one with it.
@@ -87,7 +100,21 @@ impl AtomicFile {
     /// # Errors
     /// If the system refuses it; the old file is unchanged, and the new one is removed.
     pub fn finish(self) -> io::Result<Replaced> {
-        self.file().sync_all()?;
+        self.close()?.finish()
+    }
+}
+
+impl ClosedFile {
+    /// The path of the new file.
+    pub fn new_path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Replaces the old file with the new one.
+    ///
+    /// # Errors
+    /// If the system refuses it; the old file is unchanged, and the new one is removed.
+    pub fn finish(self) -> io::Result<Replaced> {
         let directory = files::open_directory(directory(&self.path));
         self.new.persist(&self.path)?;
         Ok(sync(directory))
