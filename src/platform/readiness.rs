@@ -156,29 +156,29 @@ mod tests {
     #[test]
     fn input_is_reported_once_until_the_socket_is_armed_again() {
         let set = ReadinessSet::new().unwrap();
-        let ((noisy, mut noise), (ending, end)) = (pair(), pair());
-        set.add(1, &noisy).unwrap();
-        noise.write_all(b"x").unwrap();
-        assert!(reports(&set, &noisy));
+        let ((socket, mut peer), (ending, end)) = (pair(), pair());
+        set.add(1, &socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert!(reports(&set, &socket));
         // The byte is still there: only the second socket is reported.
         drop(end);
         set.add(2, &ending).unwrap();
         assert!(reports(&set, &ending));
-        (&*noisy).read_exact(&mut [0]).unwrap();
-        set.rearm(1, &noisy).unwrap();
-        noise.write_all(b"y").unwrap();
-        assert!(reports(&set, &noisy));
+        (&*socket).read_exact(&mut [0]).unwrap();
+        set.rearm(1, &socket).unwrap();
+        peer.write_all(b"y").unwrap();
+        assert!(reports(&set, &socket));
     }
 
     #[test]
     fn a_socket_armed_again_with_unread_input_is_reported() {
         let set = ReadinessSet::new().unwrap();
-        let (noisy, mut noise) = pair();
-        set.add(1, &noisy).unwrap();
-        noise.write_all(b"x").unwrap();
-        assert!(reports(&set, &noisy));
-        set.rearm(1, &noisy).unwrap();
-        assert!(reports(&set, &noisy));
+        let (socket, mut peer) = pair();
+        set.add(1, &socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert!(reports(&set, &socket));
+        set.rearm(1, &socket).unwrap();
+        assert!(reports(&set, &socket));
     }
 
     #[test]

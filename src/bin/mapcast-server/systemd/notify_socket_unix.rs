@@ -51,7 +51,8 @@ fn address(path: &OsStr) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(path)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use std::os::linux::net::SocketAddrExt;
