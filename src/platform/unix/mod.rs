@@ -4,6 +4,8 @@ mod errors;
 mod files;
 mod input;
 mod limits;
+#[cfg(feature = "redis")]
+mod local_socket;
 mod pipe;
 mod process;
 
@@ -14,5 +16,7 @@ pub(crate) use files::{
 };
 pub(crate) use input::{PollableFile, pollable, standard_input};
 pub(crate) use limits::{raise_descriptor_limit, read_limits};
-pub(crate) use pipe::{LocalStream, connect_local, local_pair, pipe};
+#[cfg(feature = "redis")]
+pub(crate) use local_socket::connect_local;
+pub(crate) use pipe::{LocalStream, local_pair, pipe};
 pub(crate) use process::{lower_priority, read_process};

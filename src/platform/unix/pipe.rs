@@ -3,9 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-
-use socket2::{Domain, SockAddr, Socket, Type};
 
 /// One end of a pair of connected streams.
 pub(crate) type LocalStream = UnixStream;
@@ -29,12 +26,4 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     fcntl_setfd(&reader, FdFlags::CLOEXEC)?;
     fcntl_setfd(&writer, FdFlags::CLOEXEC)?;
     Ok((reader, writer))
-}
-
-/// Returns a non-blocking stream connected to the Unix socket at `path`. Fails at once if the server's queue is full.
-pub(crate) fn connect_local(path: &Path) -> io::Result<LocalStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(socket.into())
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::windows::io::OwnedSocket;
-use std::path::Path;
 
 /// One end of a pair of connected streams.
 pub(crate) type LocalStream = TcpStream;
@@ -27,9 +26,4 @@ pub(crate) fn local_pair() -> io::Result<(LocalStream, LocalStream)> {
 pub(crate) fn pipe() -> io::Result<(OwnedSocket, OwnedSocket)> {
     let (reader, writer) = local_pair()?;
     Ok((reader.into(), writer.into()))
-}
-
-/// Fails with `Unsupported`.
-pub(crate) fn connect_local(_path: &Path) -> io::Result<LocalStream> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "Unix sockets are not supported on Windows; connect over TCP"))
 }
