@@ -1,12 +1,12 @@
 //! The request to stop: a flag, and a pipe that wakes waiting threads. Independent of signals.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::platform::{self, Readiness};
+pub use crate::platform::Pollable;
+use crate::platform::{self, AsFd, BorrowedFd, OwnedFd, Readiness};
 use crate::sync::Mutex;
 use crate::threads::{ROUND, Worker};
 
@@ -80,7 +80,7 @@ impl Shutdown {
     ///
     /// # Errors
     /// If the system refuses to wait (memory).
-    pub fn wait_readable(&self, source: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
+    pub fn wait_readable(&self, source: &impl Pollable, deadline: Option<Instant>) -> io::Result<bool> {
         self.wait_ready(source.as_fd(), Readiness::Readable, deadline)
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let (silent, _writer) = platform::pipe().unwrap();
         let waiter = {
             let shutdown = shutdown.clone();
-            thread::Builder::new().spawn(move || shutdown.wait_readable(silent, None).unwrap()).unwrap()
+            thread::Builder::new().spawn(move || shutdown.wait_readable(&silent, None).unwrap()).unwrap()
         };
         shutdown.trigger();
         assert!(!waiter.join().unwrap());
@@ -210,13 +210,13 @@ mod tests {
         let (silent, _writer) = platform::pipe().unwrap();
         let deadline = started + Duration::from_millis(20);
         let waited_for = Shutdown::new().unwrap().for_worker(&worker);
-        assert!(!waited_for.wait_readable(silent, Some(deadline)).unwrap() && Instant::now() >= deadline);
+        assert!(!waited_for.wait_readable(&silent, Some(deadline)).unwrap() && Instant::now() >= deadline);
     }
 
     #[test]
     fn a_readable_source_ends_a_wait() {
         let (reader, writer) = platform::pipe().unwrap();
         drop(writer);
-        assert!(Shutdown::new().unwrap().wait_readable(reader, None).unwrap());
+        assert!(Shutdown::new().unwrap().wait_readable(&reader, None).unwrap());
     }
 }

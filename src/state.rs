@@ -1,14 +1,11 @@
 //! The state file: keeps the last good map across restarts of the server.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-
-use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
 use crate::display::escape::escape;
 use crate::files;
@@ -16,6 +13,7 @@ use crate::files::atomic_file::{self, AtomicFile, Replaced};
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
+use crate::platform::{self, FileId};
 use crate::sync::Mutex;
 
 /// Why a map could not be kept, or loaded again. The text is safe to print.
@@ -148,9 +146,8 @@ impl StateFile {
     /// As those two, except for the lock.
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
-        let writable =
-            accessat(CWD, atomic_file::directory(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-        writable.map_err(|error| unkept(path, atomic_file::no_new_file(path, &error.into())))?;
+        let writable = platform::can_create_in(atomic_file::directory(path));
+        writable.map_err(|error| unkept(path, atomic_file::no_new_file(path, &error)))?;
         load(path, max_frame)
     }
 
@@ -217,9 +214,8 @@ impl StateFile {
     fn keep_locked(&self) -> Result<(), Error> {
         let path = lock_path(&self.0.path);
         let mut held = self.0.lock.lock();
-        let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         match (held.metadata(), path.symlink_metadata()) {
-            (Ok(ours), Ok(found)) if id(&ours) == id(&found) => Ok(()),
+            (Ok(ours), Ok(found)) if FileId::of(&ours) == FileId::of(&found) => Ok(()),
             (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 *held = lock(&self.0.path)?;
                 log::warn!("{}: was removed, and is made again", name(&path));
@@ -295,11 +291,8 @@ fn lock_path(path: &Path) -> PathBuf {
 /// Locks the state at `path` until the returned file is closed. A separate file, because each write replaces the state.
 fn lock(path: &Path) -> Result<File, Error> {
     let lock = lock_path(path);
-    // In a directory that others can write to, it may be a symbolic link or a FIFO.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
-    let file = opened.map_err(|source| match lock.symlink_metadata() {
+    let file = platform::open_lock(&lock, MODE).map_err(|source| match lock.symlink_metadata() {
         Ok(_) => unlockable(source),
         Err(_) => unkept(path, atomic_file::no_new_file(path, &source)),
     })?;

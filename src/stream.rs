@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::platform::{AsFd, BorrowedFd};
 pub(crate) use crate::tls::ReadCount;
 use crate::tls::Session;
 

@@ -2,18 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use log::debug;
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::ClientConfig;
 use super::error::Error;
 use super::resolver::Resolver;
 use super::socket::{Cancellation, ClientSocket};
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, Readiness};
 #[cfg(feature = "redis")]
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
@@ -126,7 +124,7 @@ fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<T
     socket.set_nonblocking(true)?;
     platform::keep_alive(&socket, Some(platform::KEEPALIVE_IDLE))?;
     match socket.connect(&peer.into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+        Err(error) if error.raw_os_error() == Some(platform::CONNECTING.raw_os_error()) => {
             if !cancellation.wait_ready(socket.as_fd(), Readiness::Writable)? {
                 return Err(io::ErrorKind::WouldBlock.into());
             }

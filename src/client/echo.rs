@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown as Half;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use log::debug;
@@ -14,7 +13,7 @@ use super::connection::refusal;
 use super::error::Error;
 use super::resolver::Resolver;
 use super::socket::{Cancellation, ClientSocket, is_tls_alert};
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, BorrowedFd, PollableFile, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stream::{ReadCount, Stream as Transport};
 
@@ -26,8 +25,18 @@ const CHUNK: usize = 64 * 1024;
 pub enum Input {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// Everything from a descriptor until its end: a file, a pipe, a terminal.
+    /// Everything from a file until its end: a regular file, a pipe, a terminal.
     Stream(File),
+}
+
+impl Input {
+    /// Returns everything from standard input until its end.
+    ///
+    /// # Errors
+    /// `Input` if the system has no descriptor left.
+    pub fn standard_input() -> Result<Self, Error> {
+        platform::standard_input().map(Self::Stream).map_err(Error::Input)
+    }
 }
 
 /// Sends `input` to the echo server at `address`, half-closes, and writes what comes back to `output` as it arrives,
@@ -50,7 +59,7 @@ pub fn echo(
     let stream = connect::connect(address, config, &Resolver::new(), &cancellation)?;
     debug!("connected to {} from {}", stream.peer(), stream.local());
     let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
-    let mut echo = Echo::new(&stream, input);
+    let mut echo = Echo::new(&stream, input)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let ready = echo.wait()?;
@@ -116,7 +125,7 @@ struct Echo<'stream> {
     socket: &'stream Transport,
     cancellation: &'stream Cancellation,
     /// `None` after its end.
-    input: Option<File>,
+    input: Option<PollableFile>,
     /// The last chunk of the input; [`unsent`](Self::unsent) begins at `at`.
     chunk: Vec<u8>,
     at: usize,
@@ -136,13 +145,13 @@ struct Ready {
 }
 
 impl<'stream> Echo<'stream> {
-    fn new(stream: &'stream ClientSocket, input: Input) -> Self {
+    fn new(stream: &'stream ClientSocket, input: Input) -> Result<Self, Error> {
         let (chunk, input) = match input {
             Input::Bytes(bytes) => (bytes, None),
-            Input::Stream(file) => (Vec::new(), Some(file)),
+            Input::Stream(file) => (Vec::new(), Some(platform::pollable(file).map_err(Error::Input)?)),
         };
         let (socket, cancellation) = (stream.socket(), stream.cancellation());
-        Self {
+        Ok(Self {
             socket,
             cancellation,
             input,
@@ -152,7 +161,7 @@ impl<'stream> Echo<'stream> {
             first_byte: None,
             sent: 0,
             received: 0,
-        }
+        })
     }
 
     fn unsent(&self) -> &[u8] {

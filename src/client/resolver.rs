@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::address;
 use super::socket::Cancellation;
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, OwnedFd, Readiness};
 use crate::sync::Mutex;
 
 /// How many different names may be looked up at once: a client has one name, a Redis source has one per sentinel.

@@ -2,11 +2,10 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use crate::platform::Readiness;
+use crate::platform::{AsFd, BorrowedFd, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
 

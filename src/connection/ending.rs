@@ -2,11 +2,10 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown as Direction;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::{ClientSender, Connection, Error};
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, Readiness};
 
 /// How long, after the last byte was sent, the input of a client that is still sending is discarded: 1 s. See
 /// [`finish`].

@@ -6,20 +6,20 @@ mod frame_sender;
 mod over_limit;
 mod payload;
 mod send_batch;
+#[cfg(unix)]
 pub(crate) mod testing;
 mod unexpected_input;
 mod watcher;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::backlog::{Backlog, Payload, Pending};
 use crate::frame::Frame;
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, BorrowedFd, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stats::histogram::Histogram;
 use crate::stream::Stream;

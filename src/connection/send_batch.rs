@@ -1,10 +1,9 @@
 //! Sends one frame to many connections, with as few system calls as the system allows.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use crate::frame::Frame;
-use crate::platform::{MAX_BATCH, SendRing};
+use crate::platform::{AsFd, MAX_BATCH, SendRing};
 use crate::stream::Stream;
 
 /// The smallest batch that is worth a ring: 4 sends. Below, its own costs are more than what it saves (measured).

@@ -1,13 +1,11 @@
 //! The thread that watches the sockets of idle clients, so that a disconnect is noticed at once.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ClientSender;
 use crate::platform::ReadinessSet;
-use crate::sync::{Mutex, MutexGuard};
 use crate::threads::WakeReason;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
@@ -21,16 +19,9 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 /// watches all sockets, and parking costs no descriptor.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    shared: Arc<Shared>,
+    set: Arc<ReadinessSet<ClientSender>>,
     /// `None` after the drop has taken it to join it.
     thread: Option<Thread>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    set: ReadinessSet,
-    /// The client to notify, by connection id. Held for one lookup or change; never while notifying.
-    clients: Mutex<HashMap<u64, Weak<ClientSender>>>,
 }
 
 impl Watcher {
@@ -39,70 +30,54 @@ impl Watcher {
         Self::watching(ReadinessSet::new()?, threads)
     }
 
-    fn watching(set: ReadinessSet, threads: &Threads) -> io::Result<Self> {
-        let shared = Arc::new(Shared { set, clients: Mutex::default() });
-        let watching = Arc::clone(&shared);
+    fn watching(set: ReadinessSet<ClientSender>, threads: &Threads) -> io::Result<Self> {
+        let set = Arc::new(set);
+        let watched = Arc::clone(&set);
         let worker = threads.register("watcher", "watching what clients send");
         let counted = Arc::clone(&worker);
-        let run =
-            move || counted.run_fallible(|limit| watching.set.has_ended_within(limit), || watching.watch(&counted));
+        let run = move || counted.run_fallible(|limit| watched.has_ended_within(limit), || watch(&watched, &counted));
         let thread = Thread::start("watcher", run).inspect_err(|_| worker.end())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { set, thread: Some(thread) })
     }
 
-    /// Notifies the client's thread with [`WakeReason::Input`] once, when its socket is readable or closed.
+    /// Notifies the client's thread with [`WakeReason::Input`] once, when its socket is readable or closed. Call
+    /// [`forget`](Self::forget) to let the socket be closed.
     pub(crate) fn watch(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
-        // Inserted first: input may be reported before `add` returns.
-        self.shared.lock_clients().insert(id, Arc::downgrade(client));
-        let added = self.shared.set.add(client, id);
-        if added.is_err() {
-            self.forget(id);
-        }
-        added
+        self.set.add(id, client)
     }
 
     /// Arms the watch again after a notification.
     pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
-        self.shared.set.rearm(client, id)
+        self.set.rearm(id, client)
     }
 
-    /// Removes the connection. Closing its socket removes it from the readiness set.
+    /// Removes the connection.
     pub(crate) fn forget(&self, id: u64) {
-        self.shared.lock_clients().remove(&id);
+        self.set.remove(id);
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.shared.set.end();
+        self.set.end();
         if let Some(thread) = self.thread.take() {
             thread.join(JOIN_LIMIT);
         }
     }
 }
 
-impl Shared {
-    /// Watches until the set is ended.
-    ///
-    /// # Errors
-    /// If the system refuses to wait. A disconnect is then noticed at the next repeat only.
-    fn watch(&self, worker: &Worker) -> io::Result<()> {
-        let mut ready = Vec::new();
-        let mut notifying: Vec<Arc<ClientSender>> = Vec::new();
-        // Counts a round after a successful wait only: a thread whose waits all fail is stuck.
-        while self.set.wait(&mut ready, ROUND)? {
-            worker.round();
-            let clients = self.lock_clients();
-            notifying.extend(ready.iter().filter_map(|id| clients.get(id)?.upgrade()));
-            drop(clients);
-            notifying.drain(..).for_each(|client| client.notifier().notify(WakeReason::Input));
-        }
-        Ok(())
+/// Watches until the set is ended.
+///
+/// # Errors
+/// If the system refuses to wait. A disconnect is then noticed at the next repeat only.
+fn watch(set: &ReadinessSet<ClientSender>, worker: &Worker) -> io::Result<()> {
+    let mut ready: Vec<Arc<ClientSender>> = Vec::new();
+    // Counts a round after a successful wait only: a thread whose waits all fail is stuck.
+    while set.wait(&mut ready, ROUND)? {
+        worker.round();
+        ready.drain(..).for_each(|client| client.notifier().notify(WakeReason::Input));
     }
-
-    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientSender>>> {
-        self.clients.lock()
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,7 +86,6 @@ mod tests {
     use crate::threads::STUCK_AFTER;
     use std::time::Instant;
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_watcher_whose_waits_fail_is_a_problem_and_then_fatal() {
         let threads = Threads::default();

@@ -1,15 +1,15 @@
 //! Atomic replacement of a file: a new file is written beside it and renamed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use crate::display::escape::escape;
 use crate::files;
+use crate::platform::{self, is_mount_point};
 
 /// The random characters of a name.
 const RANDOM_LEN: usize = 8;
@@ -43,6 +43,15 @@ pub struct AtomicFile {
     new: NamedTempFile,
 }
 
+/// A new file that is on the disk and closed, for checking it before it replaces the old one: on Windows many programs cannot
+/// read a file that is open for writing. Dropping it before [`finish`](Self::finish) removes it.
+#[derive(Debug)]
+pub struct ClosedFile {
+    /// The file that is replaced.
+    path: PathBuf,
+    new: TempPath,
+}
+
 /// Whether a replacement survives a power loss. Readers get the new file in any case.
 #[derive(Debug)]
 #[must_use]
@@ -55,7 +64,7 @@ pub enum Replaced {
 }
 
 impl AtomicFile {
-    /// Creates the new file, with `mode` minus the umask, to replace the file at `path`, which need not exist. A symbolic link
+    /// Creates the new file, on Unix with `mode` minus the umask, to replace the file at `path`, which need not exist. A symbolic link
     /// at `path` is itself replaced.
     ///
     /// # Errors
@@ -64,10 +73,11 @@ impl AtomicFile {
         check(path)?;
         let prefix = prefix(path.file_name().unwrap_or_default());
         // Not `tempfile_in`: its errors name the random path.
-        let new =
-            Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM_LEN).make_in(directory(path), |beside| {
-                OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)
-            });
+        let new = Builder::new()
+            .prefix(&prefix)
+            .suffix(SUFFIX)
+            .rand_bytes(RANDOM_LEN)
+            .make_in(directory(path), |beside| platform::create_new(beside, mode));
         Ok(Self { path: path.to_owned(), new: new.map_err(|error| no_new_file(path, &error))? })
     }
 
@@ -76,9 +86,13 @@ impl AtomicFile {
         self.new.as_file()
     }
 
-    /// The path of the new file, for checking it before it replaces the old one.
-    pub fn new_path(&self) -> &Path {
-        self.new.path()
+    /// Writes the new file to the disk and closes it.
+    ///
+    /// # Errors
+    /// If the system refuses it; the new file is removed.
+    pub fn close(self) -> io::Result<ClosedFile> {
+        self.file().sync_all()?;
+        Ok(ClosedFile { path: self.path, new: self.new.into_temp_path() })
     }
 
     /// Writes the new file to the disk and replaces the old one with it.
@@ -86,7 +100,21 @@ impl AtomicFile {
     /// # Errors
     /// If the system refuses it; the old file is unchanged, and the new one is removed.
     pub fn finish(self) -> io::Result<Replaced> {
-        self.file().sync_all()?;
+        self.close()?.finish()
+    }
+}
+
+impl ClosedFile {
+    /// The path of the new file.
+    pub fn new_path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Replaces the old file with the new one.
+    ///
+    /// # Errors
+    /// If the system refuses it; the old file is unchanged, and the new one is removed.
+    pub fn finish(self) -> io::Result<Replaced> {
         let directory = files::open_directory(directory(&self.path));
         self.new.persist(&self.path)?;
         Ok(sync(directory))
@@ -116,21 +144,6 @@ pub fn check(path: &Path) -> io::Result<()> {
         ));
     }
     Ok(())
-}
-
-/// True if `path` itself is a mount point and the system reports it (Linux 5.8 and later).
-fn is_mount_point(path: &Path) -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
-            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        let _ = path;
-        false
-    }
 }
 
 /// Returns the error for a new file beside `path` that the system refuses: it names the directory.
@@ -166,7 +179,7 @@ pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
 
 /// Synchronizes the directory, which contains the new name (fsync(2)).
 fn sync(directory: io::Result<File>) -> Replaced {
-    match directory.and_then(|directory| directory.sync_all()) {
+    match directory.and_then(|directory| platform::sync_directory(&directory)) {
         Ok(()) => Replaced::Synced,
         Err(error) => Replaced::Unsynced(error),
     }

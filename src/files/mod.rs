@@ -5,16 +5,13 @@
 pub mod atomic_file;
 pub(crate) mod permissions;
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
-
-use crate::platform::{Readiness, wait_ready};
+pub(crate) use crate::platform::open_directory;
+use crate::platform::{self, AsFd, open_without_waiting};
 
 /// How long the writer of a pipe with a secret may take to close it: 10 s, enough for a password manager that prompts.
 pub(crate) const PIPE_LIMIT: Duration = Duration::from_secs(10);
@@ -53,18 +50,18 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If the system refuses it; `TimedOut` if the writer has not closed it within `limit`.
 pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<Option<Vec<u8>>> {
-    if !fs::metadata(path)?.file_type().is_fifo() {
+    if !platform::is_fifo(fs::metadata(path)?.file_type()) {
         return Ok(None);
     }
-    let (file, deadline) = (open_without_waiting(path)?, Instant::now().checked_add(limit));
-    let mut content = Vec::new();
+    let deadline = Instant::now().checked_add(limit);
+    let (mut file, mut content) = (platform::pollable(open_without_waiting(path)?)?, Vec::new());
     while (content.len() as u64) < most {
-        if !wait_ready([(file.as_fd(), Readiness::Readable)], deadline)?[0] {
+        if !platform::wait_any(&[file.as_fd()], deadline)?[0] {
             let why = format!("it is a pipe, and its writer has not ended within {} s", limit.as_secs());
             return Err(io::Error::new(ErrorKind::TimedOut, why));
         }
         let left = most - content.len() as u64;
-        match (&file).take(left).read_to_end(&mut content) {
+        match (&mut file).take(left).read_to_end(&mut content) {
             Ok(_) => break,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -73,38 +70,21 @@ pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<O
     Ok(Some(content))
 }
 
-/// Opens the directory at `path`.
-///
-/// # Errors
-/// If the system refuses it; `NotADirectory` if it is not a directory.
-pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::DIRECTORY | OFlags::NONBLOCK).bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
 /// Checks that `metadata` is that of a regular file.
 pub(crate) fn check_regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     let what = match () {
         () if kind.is_file() => return Ok(()),
         () if kind.is_dir() => "a directory",
-        () if kind.is_fifo() => "a FIFO",
-        () if kind.is_socket() => "a socket",
-        () if kind.is_char_device() || kind.is_block_device() => "a device",
-        () => "something else",
+        () => platform::special_type(kind),
     };
     Err(io::Error::new(ErrorKind::InvalidInput, NotRegular(what)))
-}
-
-fn open_without_waiting(path: &Path) -> io::Result<File> {
-    // Without making a terminal the controlling one, if the path is one by now.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
     use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::thread;

@@ -1,13 +1,10 @@
 //! Warnings about secret files that everyone may read.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::display::escape::escape;
-
-/// The bit of a file's mode that lets everyone read it (inode(7)).
-const READABLE_BY_OTHERS: u32 = 0o004;
+use crate::platform;
 
 /// Logs a warning if everyone on the machine may read `path`, which contains `what`.
 pub(crate) fn warn_if_public(path: &Path, what: &str) {
@@ -23,7 +20,7 @@ pub(crate) fn warn_public(path: &Path, what: &str) {
 
 /// True if and only if the file exists and its mode lets everyone read it.
 pub(crate) fn is_public(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0)
+    fs::metadata(path).is_ok_and(|metadata| platform::is_public(&metadata))
 }
 
 #[cfg(test)]

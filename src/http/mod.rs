@@ -9,6 +9,7 @@
 mod app;
 mod protocol;
 #[doc(hidden)]
+#[cfg(unix)]
 pub mod testing;
 
 use std::io;

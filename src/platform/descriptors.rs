@@ -1,16 +1,23 @@
-//! Waiting for descriptors to become ready, and pipes.
+//! Waiting for descriptors to become ready: poll(2), and `WSAPoll` on Windows.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// Those of `std::os::fd`; on Windows those of sockets.
+pub(crate) use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 /// The pause after a `poll` that the system refuses, for lack of memory or because the limit on descriptors is below the
 /// number polled (poll(2)): 10 ms.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// A value that a thread can wait for: on Unix every type with a descriptor (`std::os::fd::AsFd`), on Windows every type with a
+/// socket (`std::os::windows::io::AsSocket`).
+pub trait Pollable: AsFd {}
+
+impl<T: AsFd> Pollable for T {}
 
 /// The readiness to wait for. A hang-up or an error of the descriptor always ends the wait too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,26 +70,10 @@ fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<(
     }
 }
 
-/// Returns the reading and the writing end of a new pipe, closed on exec.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-/// For systems without pipe2(2). A child started between the calls would inherit the ends; mapcast starts none.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    use rustix::io::{FdFlags, fcntl_setfd};
-    let (reader, writer) = rustix::pipe::pipe()?;
-    fcntl_setfd(&reader, FdFlags::CLOEXEC)?;
-    fcntl_setfd(&writer, FdFlags::CLOEXEC)?;
-    Ok((reader, writer))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use crate::platform::pipe;
 
     #[test]
     fn a_wait_for_a_silent_source_lasts_until_its_deadline() {

@@ -1,70 +1,15 @@
-//! The resource usage and the priority of this process.
+//! The resource usage of a process.
 
-use std::fs;
-use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, getpriority_process, getrlimit, setpriority_process};
-use rustix::time::{ClockId, clock_gettime};
-
-/// The resource usage of this process. `None`: not reported (no `/proc`).
+/// The resource usage of this process. `None`: the system does not report it (no `/proc`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     /// The CPU time of all threads, user and system.
-    pub(crate) cpu: Duration,
+    pub(crate) cpu: Option<Duration>,
     pub(crate) open_descriptors: Option<u64>,
     /// The soft limit; `None` may also mean unlimited.
     pub(crate) max_descriptors: Option<u64>,
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) threads: Option<u64>,
-}
-
-impl Process {
-    /// Reads the current usage.
-    pub(crate) fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        // proc_pid_status(5): `VmRSS:	    1234 kB`
-        let field = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            line.split_whitespace().next()?.parse().ok()
-        };
-        Self {
-            cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
-            open_descriptors: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
-            max_descriptors: getrlimit(Resource::Nofile).current,
-            resident_bytes: field("VmRSS").map(|kib| kib * 1024),
-            threads: field("Threads"),
-        }
-    }
-}
-
-/// The maximum niceness (setpriority(2)).
-const NICEST: i32 = 19;
-
-/// Raises the niceness of the calling thread, and of threads that it starts later, by `by`, to 19 at most. Only on Linux
-/// does a single thread have a priority of its own (setpriority(2), BUGS).
-///
-/// # Errors
-/// If the system refuses, or is not Linux.
-pub(crate) fn lower_priority(by: i32) -> io::Result<()> {
-    if !cfg!(target_os = "linux") {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    let nice = getpriority_process(None)?.saturating_add(by).min(NICEST);
-    Ok(setpriority_process(None, nice)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_process_reports_threads_memory_and_descriptors() {
-        let process = Process::now();
-        assert!(process.threads.is_some_and(|threads| threads >= 1));
-        assert!(process.resident_bytes.is_some_and(|bytes| bytes > 100_000));
-        assert!(process.open_descriptors.is_some_and(|open| open >= 3));
-        assert!(process.cpu > Duration::ZERO);
-    }
 }

@@ -1,193 +1,139 @@
-//! A set of sockets that one thread watches: epoll on Linux, poll elsewhere.
+//! A set of sockets that one thread watches: epoll, kqueue or I/O completion ports, by way of the crate `polling`.
 
-use std::os::fd::AsFd;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::num::NonZero;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use with_epoll::ReadinessSet;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use with_poll::ReadinessSet;
+use polling::{Event, Events, Poller};
 
-/// An object with a descriptor that can be watched.
-pub(crate) trait Watched: AsFd + Send + Sync + 'static {}
+use super::descriptors::{AsFd, BorrowedFd};
 
-impl<T: AsFd + Send + Sync + 'static> Watched for T {}
+/// Events taken from the kernel in one call.
+const BATCH: NonZero<usize> = NonZero::new(256).unwrap();
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod with_epoll {
-    use std::io;
-    use std::os::fd::{AsFd, OwnedFd};
-    use std::sync::{Arc, Mutex, PoisonError};
-    use std::time::{Duration, Instant};
+/// A set of sockets. Each reports input or a hang-up once, until it is armed again. It holds each socket until that is
+/// removed.
+pub(crate) struct ReadinessSet<S> {
+    /// Dropped before the sockets.
+    poller: Poller,
+    /// The sockets by key. Held for one lookup or change of the list, and while a socket is added to the poller.
+    sockets: Mutex<HashMap<usize, Arc<S>>>,
+    /// Whether `end` was called. Held only to read or to set it.
+    ended: Mutex<bool>,
+    /// Wakes the threads in `has_ended_within`.
+    ender: Condvar,
+    /// All waits fail.
+    #[cfg(test)]
+    is_refused: bool,
+}
 
-    use rustix::event::Timespec;
-    use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-    use rustix::io::Errno;
-
-    use super::Watched;
-    use crate::platform::{Readiness, pipe, wait_ready};
-
-    /// The token of the pipe that ends the waits. Connection ids count up from 1 and never reach it.
-    const ENDED: u64 = u64::MAX;
-
-    /// Events taken from the kernel in one call.
-    const BATCH: usize = 256;
-
-    /// A set of sockets. Each reports input or a hang-up once, until it is armed again. Closing a socket removes it.
-    #[derive(Debug)]
-    pub(crate) struct ReadinessSet {
-        epoll: OwnedFd,
-        /// Its hang-up ends the waits.
-        ended: OwnedFd,
-        /// Closed by `end`. The lock guards only that.
-        ender: Mutex<Option<OwnedFd>>,
+impl<S: AsFd> ReadinessSet<S> {
+    /// Returns an empty set.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            sockets: Mutex::default(),
+            ended: Mutex::new(false),
+            ender: Condvar::new(),
+            #[cfg(test)]
+            is_refused: false,
+        })
     }
 
-    impl ReadinessSet {
-        /// Returns an empty set.
-        pub(crate) fn new() -> io::Result<Self> {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let (ended, writer) = pipe()?;
-            epoll::add(&epoll, ended.as_fd(), EventData::new_u64(ENDED), EventFlags::IN)?;
-            Ok(Self { epoll, ended, ender: Mutex::new(Some(writer)) })
-        }
+    /// Returns a set whose waits fail.
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self { is_refused: true, ..Self::new().unwrap() }
+    }
 
-        /// Returns a set whose waits fail, as `epoll_wait`(2) does for a descriptor that is not an epoll set.
+    /// Adds `socket`: it is reported once, when it is or becomes readable or hung up. Call [`remove`](Self::remove) with the
+    /// same `token` to close it.
+    pub(crate) fn add(&self, token: u64, socket: &Arc<S>) -> io::Result<()> {
+        let key = key(token);
+        let mut sockets = lock(&self.sockets);
+        add(&self.poller, socket.as_fd(), key)?;
+        sockets.insert(key, Arc::clone(socket));
+        Ok(())
+    }
+
+    /// Arms a socket again that was reported.
+    pub(crate) fn rearm(&self, token: u64, socket: &Arc<S>) -> io::Result<()> {
+        self.poller.modify(socket.as_fd(), Event::readable(key(token)))
+    }
+
+    /// Removes the socket of `token`, if the set has it.
+    pub(crate) fn remove(&self, token: u64) {
+        let removed = lock(&self.sockets).remove(&key(token));
+        if let Some(socket) = removed {
+            // Fails only if the poller has none.
+            let _ = self.poller.delete(socket.as_fd());
+        }
+    }
+
+    /// Waits for reports, for `limit` at most, and appends the sockets to `ready`. Returns false if and only if `end` was
+    /// called.
+    pub(crate) fn wait(&self, ready: &mut Vec<Arc<S>>, limit: Duration) -> io::Result<bool> {
         #[cfg(test)]
-        pub(crate) fn refused() -> Self {
-            let (ended, writer) = pipe().unwrap();
-            let (other, _) = pipe().unwrap();
-            Self { epoll: other, ended, ender: Mutex::new(Some(writer)) }
+        if self.is_refused {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-
-        /// Adds `socket`: it is reported as `token` once, when it is or becomes readable or hung up.
-        pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
-            Ok(epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
-        }
-
-        /// Arms a socket again that was reported.
-        pub(crate) fn rearm(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
-            Ok(epoll::modify(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
-        }
-
-        /// Waits for reports, for `limit` at most, and stores their tokens in `ready`. Returns false if and only if `end` was
-        /// called.
-        pub(crate) fn wait(&self, ready: &mut Vec<u64>, limit: Duration) -> io::Result<bool> {
-            let mut events: Vec<Event> = Vec::with_capacity(BATCH);
-            // A time-out that exceeds a timespec is infinite.
-            let limit = Timespec::try_from(limit).ok();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), limit.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            ready.clear();
-            ready.extend(events.iter().map(|event| event.data.u64()));
-            Ok(!ready.contains(&ENDED))
-        }
-
-        /// Waits for `limit` at most and takes no report. Returns true if and only if `end` was called.
-        pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
-            let ended = [(self.ended.as_fd(), Readiness::Readable)];
-            // A wait that the system refuses ends early.
-            wait_ready(ended, Instant::now().checked_add(limit)).is_ok_and(|ready| ready[0])
-        }
-
-        /// Ends all current and later waits.
-        pub(crate) fn end(&self) {
-            drop(self.ender.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
+        let mut events = Events::with_capacity(BATCH);
+        self.poller.wait(&mut events, Some(limit))?;
+        let sockets = lock(&self.sockets);
+        ready.extend(events.iter().filter_map(|event| sockets.get(&event.key).cloned()));
+        drop(sockets);
+        Ok(!*lock(&self.ended))
     }
 
-    fn once() -> EventFlags {
-        EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+    /// Waits for `limit` at most and takes no report. Returns true if and only if `end` was called.
+    pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
+        let waited = self.ender.wait_timeout_while(lock(&self.ended), limit, |has_ended| !*has_ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Ends all current and later waits.
+    pub(crate) fn end(&self) {
+        *lock(&self.ended) = true;
+        self.ender.notify_all();
+        // Fails only if the poller is broken; the wait then fails, too.
+        let _ = self.poller.notify();
     }
 }
 
-/// Makes a system call over all sockets for each report: correct, but suitable for hundreds of clients only.
-#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
-#[allow(clippy::unnecessary_wraps, reason = "the same interface as the one above")]
-mod with_poll {
-    use std::collections::HashMap;
-    use std::io::{self, Read, Write};
-    use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, Mutex, PoisonError, Weak};
-    use std::time::{Duration, Instant};
-
-    use super::Watched;
-    use crate::platform::{Readiness, wait_any, wait_ready};
-
-    /// As the set above, with poll.
-    #[derive(Debug)]
-    pub(crate) struct ReadinessSet {
-        /// Guards the armed sockets; not held while waiting.
-        armed: Mutex<HashMap<u64, Weak<dyn Watched>>>,
-        /// A byte written to the first ends a wait after a change of the list.
-        changed: (UnixStream, UnixStream),
-        ended: AtomicBool,
+impl<S> fmt::Debug for ReadinessSet<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadinessSet").field("poller", &self.poller).finish_non_exhaustive()
     }
+}
 
-    impl ReadinessSet {
-        pub(crate) fn new() -> io::Result<Self> {
-            let (writer, reader) = UnixStream::pair()?;
-            writer.set_nonblocking(true)?;
-            reader.set_nonblocking(true)?;
-            Ok(Self { armed: Mutex::default(), changed: (writer, reader), ended: AtomicBool::new(false) })
-        }
+/// Adds a socket that the caller keeps open until it is deleted from the poller, or the poller is dropped.
+#[allow(unsafe_code, reason = "the poller uses the socket after the call; see the argument")]
+fn add(poller: &Poller, socket: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+    // SAFETY: The socket must not be closed before it is deleted from the poller. `ReadinessSet` is the only caller. Its
+    // `sockets` keep the socket open, from before the lock is released until `remove`, which deletes it from the poller
+    // before it drops it. A set that is dropped drops its poller first, because fields are dropped in their order.
+    unsafe { poller.add(&socket, Event::readable(key)) }
+}
 
-        pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
-            let socket: Weak<dyn Watched> = Arc::downgrade(socket) as _;
-            self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(token, socket);
-            self.notify_change();
-            Ok(())
-        }
+/// Returns the key of `token`. The greatest one is the poller's own. Where a key has 32 bits, two tokens have the same one
+/// only if there are 4 billion between them.
+#[allow(clippy::cast_possible_truncation, reason = "below the greatest key")]
+fn key(token: u64) -> usize {
+    (token % usize::MAX as u64) as usize
+}
 
-        pub(crate) fn rearm(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
-            self.add(socket, token)
-        }
-
-        pub(crate) fn wait(&self, ready: &mut Vec<u64>, limit: Duration) -> io::Result<bool> {
-            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-            armed.retain(|_, socket| socket.strong_count() > 0);
-            let watched: Vec<_> =
-                armed.iter().filter_map(|(token, socket)| Some((*token, socket.upgrade()?))).collect();
-            drop(armed);
-            let mut fds = vec![self.changed.1.as_fd()];
-            fds.extend(watched.iter().map(|(_, socket)| socket.as_fd()));
-            let states = wait_any(&fds, Instant::now().checked_add(limit))?;
-            ready.clear();
-            ready.extend(watched.iter().zip(&states[1..]).filter(|(_, ready)| **ready).map(|((token, _), _)| *token));
-            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-            armed.retain(|token, _| !ready.contains(token));
-            drop(armed);
-            while (&self.changed.1).read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
-            Ok(!self.ended.load(Ordering::SeqCst))
-        }
-
-        pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
-            let changed = [(self.changed.1.as_fd(), Readiness::Readable)];
-            let _ = wait_ready(changed, Instant::now().checked_add(limit));
-            self.ended.load(Ordering::SeqCst)
-        }
-
-        pub(crate) fn end(&self) {
-            self.ended.store(true, Ordering::SeqCst);
-            self.notify_change();
-        }
-
-        fn notify_change(&self) {
-            // A full buffer already wakes the waiter.
-            let _ = (&self.changed.0).write(&[0]);
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::sync::Arc;
-    use std::time::Duration;
 
     /// Longer than any test takes.
     const NEVER: Duration = Duration::from_hours(1);
@@ -198,60 +144,61 @@ mod tests {
         (Arc::new(listener.accept().unwrap().0), peer)
     }
 
-    macro_rules! battery {
-        ($name:ident, $set:ty) => {
-            mod $name {
-                use super::*;
-
-                #[test]
-                fn input_is_reported_once_until_the_socket_is_armed_again() {
-                    let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
-                    let ((noisy, mut noise), (ending, end)) = (pair(), pair());
-                    set.add(&noisy, 1).unwrap();
-                    noise.write_all(b"x").unwrap();
-                    assert!(set.wait(&mut ready, NEVER).unwrap());
-                    assert_eq!(ready, [1]);
-                    // The byte is still there: only the second socket is reported.
-                    drop(end);
-                    set.add(&ending, 2).unwrap();
-                    while {
-                        set.wait(&mut ready, NEVER).unwrap();
-                        ready.is_empty()
-                    } {}
-                    assert_eq!(ready, [2]);
-                    (&*noisy).read_exact(&mut [0]).unwrap();
-                    set.rearm(&noisy, 1).unwrap();
-                    noise.write_all(b"y").unwrap();
-                    while {
-                        set.wait(&mut ready, NEVER).unwrap();
-                        ready.is_empty()
-                    } {}
-                    assert_eq!(ready, [1]);
-                }
-
-                #[test]
-                fn a_wait_without_a_report_ends_at_its_limit() {
-                    let (set, mut ready) = (<$set>::new().unwrap(), vec![1]);
-                    assert!(set.wait(&mut ready, Duration::from_millis(1)).unwrap() && ready.is_empty());
-                }
-
-                #[test]
-                fn a_closed_socket_is_removed_and_end_ends_the_waits() {
-                    let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
-                    let (socket, peer) = pair();
-                    set.add(&socket, 1).unwrap();
-                    drop((socket, peer));
-                    assert!(!set.has_ended_within(Duration::from_millis(1)));
-                    set.end();
-                    assert!(set.has_ended_within(NEVER));
-                    while set.wait(&mut ready, NEVER).unwrap() {}
-                    assert!(!ready.contains(&1));
-                }
-            }
-        };
+    /// Waits for the next report, and returns true if and only if it is of `socket` alone.
+    fn reports(set: &ReadinessSet<TcpStream>, socket: &Arc<TcpStream>) -> bool {
+        let mut ready = Vec::new();
+        while ready.is_empty() {
+            assert!(set.wait(&mut ready, NEVER).unwrap());
+        }
+        ready.len() == 1 && Arc::ptr_eq(&ready[0], socket)
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    battery!(epoll, super::super::with_epoll::ReadinessSet);
-    battery!(poll, super::super::with_poll::ReadinessSet);
+    #[test]
+    fn input_is_reported_once_until_the_socket_is_armed_again() {
+        let set = ReadinessSet::new().unwrap();
+        let ((socket, mut peer), (ending, end)) = (pair(), pair());
+        set.add(1, &socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert!(reports(&set, &socket));
+        // The byte is still there: only the second socket is reported.
+        drop(end);
+        set.add(2, &ending).unwrap();
+        assert!(reports(&set, &ending));
+        (&*socket).read_exact(&mut [0]).unwrap();
+        set.rearm(1, &socket).unwrap();
+        peer.write_all(b"y").unwrap();
+        assert!(reports(&set, &socket));
+    }
+
+    #[test]
+    fn a_socket_armed_again_with_unread_input_is_reported() {
+        let set = ReadinessSet::new().unwrap();
+        let (socket, mut peer) = pair();
+        set.add(1, &socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert!(reports(&set, &socket));
+        set.rearm(1, &socket).unwrap();
+        assert!(reports(&set, &socket));
+    }
+
+    #[test]
+    fn a_wait_without_a_report_ends_at_its_limit() {
+        let (set, mut ready) = (ReadinessSet::<TcpStream>::new().unwrap(), Vec::new());
+        assert!(set.wait(&mut ready, Duration::from_millis(1)).unwrap() && ready.is_empty());
+    }
+
+    #[test]
+    fn a_removed_socket_is_closed_and_end_ends_the_waits() {
+        let (set, mut ready) = (ReadinessSet::new().unwrap(), Vec::new());
+        let (socket, mut peer) = pair();
+        set.add(1, &socket).unwrap();
+        set.remove(1);
+        drop(socket);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert!(!set.has_ended_within(Duration::from_millis(1)));
+        set.end();
+        assert!(set.has_ended_within(NEVER));
+        while set.wait(&mut ready, NEVER).unwrap() {}
+        assert!(ready.is_empty());
+    }
 }

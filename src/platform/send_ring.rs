@@ -1,14 +1,14 @@
-//! Sends the same bytes to many sockets with one system call: `io_uring` on Linux. The only file with unsafe code.
+//! Sends the same bytes to many sockets with one system call: `io_uring` on Linux.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use with_io_uring::SendRing;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 pub(crate) use without_io_uring::SendRing;
 
 /// The most sends in one system call: 64. From 64 on, more made a delivery no cheaper (measured).
 pub(crate) const MAX_BATCH: usize = 64;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[allow(unsafe_code, reason = "the kernel reads the bytes through a pointer; see the argument at the push")]
 mod with_io_uring {
     use std::fmt;
@@ -129,11 +129,12 @@ mod with_io_uring {
     }
 }
 
-/// Systems without io_uring.
-#[cfg(not(target_os = "linux"))]
+/// Systems without io_uring, or for which its crate has no definitions (32 bits).
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod without_io_uring {
     use std::io::{self, ErrorKind};
-    use std::os::fd::BorrowedFd;
+
+    use crate::platform::BorrowedFd;
 
     /// A ring that does not exist.
     #[derive(Debug)]
@@ -156,7 +157,7 @@ mod without_io_uring {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
 mod tests {
     use super::*;
     use std::io::{self, ErrorKind, Read};

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::AsFd;
 
 /// Length of the kernel's queue of connections that are not accepted yet: 4096, limited to `net.core.somaxconn`. The
 /// standard library requests 128; in a burst of 9,000 the others then wait for SYN retries of 1 s (measured).
@@ -26,7 +27,7 @@ const NOTSENT: u32 = 16 * 1024;
 pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_KEEPALIVE: u64 = 32_767;
-#[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+#[cfg(not(any(target_os = "openbsd", target_os = "haiku", windows)))]
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// How long sent bytes may stay unacknowledged before the kernel ends the connection (`TCP_USER_TIMEOUT`, tcp(7)): 30 s, or
@@ -34,13 +35,16 @@ const KEEPALIVE_PROBES: u32 = 3;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Linux's maximum for it: an int of milliseconds, 24 days.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Returns a listener on `addr` with a queue of [`BACKLOG`]. `only_v6` keeps `[::]` from accepting IPv4. `reuse_port` lets
 /// other processes of the same user listen there too, each with its own queue (`SO_REUSEPORT`, socket(7)).
 pub(crate) fn listen(addr: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections in TIME-WAIT of a killed server would block the port for a minute.
+    // Connections in TIME-WAIT of a killed server would block the port for a minute. On Windows they do not, and the option
+    // would let any other process take the port over.
+    #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     if reuse_port {
         share_port(&socket)?;
@@ -53,12 +57,12 @@ pub(crate) fn listen(addr: SocketAddr, only_v6: bool, reuse_port: bool) -> io::R
     Ok(socket.into())
 }
 
-#[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
+#[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin", windows)))]
 fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
-#[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))]
+#[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin", windows))]
 fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -70,11 +74,20 @@ fn share_port(_socket: &Socket) -> io::Result<()> {
 pub(crate) fn tune(listener: &TcpListener, write_timeout: Duration) -> io::Result<()> {
     // Apple's systems declare the option but do not support it.
     #[cfg(not(target_vendor = "apple"))]
-    if !rustix::net::sockopt::socket_acceptconn(listener)? {
+    if !listens(listener)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
     }
     listener.set_nonblocking(true)?;
     tune_socket(&SockRef::from(listener), write_timeout)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn listens(listener: &TcpListener) -> io::Result<bool> {
+    match rustix::net::sockopt::socket_acceptconn(listener) {
+        // The system does not report it (Wine).
+        Err(rustix::io::Errno::NOPROTOOPT) => Ok(true),
+        reported => Ok(reported?),
+    }
 }
 
 fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
@@ -94,12 +107,16 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
 /// Enables keepalive probes after an idle time of `idle`, in whole seconds from 1 to 32,767, which is Linux's range
 /// (`MAX_TCP_KEEPIDLE`); `None` disables them.
 pub(crate) fn keep_alive(socket: &impl AsFd, idle: Option<Duration>) -> io::Result<()> {
-    let socket = SockRef::from(socket);
+    let socket = socket.as_fd();
+    let socket = SockRef::from(&socket);
     let Some(idle) = idle else { return socket.set_keepalive(false) };
     let idle = Duration::from_secs(idle.as_secs().clamp(1, LONGEST_KEEPALIVE));
     let keepalive = TcpKeepalive::new().with_time(idle);
-    #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", windows)))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    // Windows sends ten probes; before Windows 10 of 2017 it cannot be asked for fewer, nor can Wine.
+    #[cfg(windows)]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive)
 }
 

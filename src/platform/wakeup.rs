@@ -1,16 +1,16 @@
 //! Wakes a thread that polls descriptors.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{AsFd, BorrowedFd, LocalStream, local_pair};
 
 /// Wakes the one thread that polls it. A notification while it is not armed costs one atomic operation.
 #[derive(Debug)]
 pub(crate) struct Wakeup {
     is_armed: AtomicBool,
-    sender: UnixStream,
-    receiver: UnixStream,
+    sender: LocalStream,
+    receiver: LocalStream,
 }
 
 impl Wakeup {
@@ -19,7 +19,7 @@ impl Wakeup {
     /// # Errors
     /// If the process has reached its limit on descriptors.
     pub(crate) fn new() -> io::Result<Self> {
-        let (sender, receiver) = UnixStream::pair()?;
+        let (sender, receiver) = local_pair()?;
         sender.set_nonblocking(true)?;
         receiver.set_nonblocking(true)?;
         Ok(Self { is_armed: AtomicBool::new(false), sender, receiver })

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::permits::{Permit, RefusalReason};
 use super::reserve::Reserve;
 use super::slots::Class;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
-use crate::platform;
+use crate::platform::{self, AsFd, BorrowedFd};
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Counter};
 use crate::sync::Mutex;
@@ -385,27 +384,13 @@ fn run(hand_over: Arc<Mutex<Option<ConnectionTask>>>) {
 /// True if and only if `accept` failed because of the client: it has disconnected, its network is broken, or a packet
 /// filter rejects it (accept(2)). Any other failure may recur at once.
 fn is_peer_failure(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(
-        errno,
-        Some(
-            Errno::CONNABORTED
-                | Errno::PROTO
-                | Errno::NOPROTOOPT
-                | Errno::NETDOWN
-                | Errno::NETUNREACH
-                | Errno::HOSTDOWN
-                | Errno::HOSTUNREACH
-                | Errno::TIMEDOUT
-                | Errno::PERM
-        )
-    )
+    Errno::from_io_error(error).is_some_and(|errno| platform::PEER_FAILURES.contains(&errno))
 }
 
 /// Advice about `error`, if a limit of the system caused it.
 fn advice(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
+        Some(errno) if platform::RESOURCE_LIMITS.contains(&errno) => {
             "; raise the limit (ulimit -n, ulimit -u), or lower the limit on connections"
         }
         Some(Errno::INVAL) => "; has another program that holds the listener shut it down?",
@@ -430,7 +415,7 @@ fn drain_backlog(listener: &TcpListener, deadline: Instant) {
 fn accept_error_of(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
-        Some(Errno::NFILE) => AcceptError::SystemDescriptors,
+        errno if errno.is_some() && errno == platform::SYSTEM_DESCRIPTORS => AcceptError::SystemDescriptors,
         Some(Errno::CONNABORTED) => AcceptError::Aborted,
         _ => AcceptError::Other,
     }

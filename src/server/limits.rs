@@ -112,7 +112,7 @@ impl Capacity {
     /// does not report.
     pub fn of_this_machine() -> Self {
         platform::raise_descriptor_limit();
-        Self::under(&Limits::of_this_process())
+        Self::under(&platform::read_limits())
     }
 
     fn under(limits: &Limits) -> Self {

@@ -6,9 +6,8 @@
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::Source;
 use super::error::Error;
@@ -19,6 +18,7 @@ use crate::display::escape::escape;
 use crate::display::notice::Notice;
 use crate::files;
 use crate::format;
+use crate::platform::{FileId, FileTimes};
 use crate::shutdown::Shutdown;
 
 /// How often the file is polled.
@@ -59,15 +59,12 @@ pub struct File {
     report: SourceLog,
 }
 
-/// The metadata of a file. Equal stamps mean equal content, except as [`RACY`] says. It has the change time because the
-/// modification time can be set back (`cp -p`, `rsync -t`).
+/// The metadata of a file. Equal stamps mean equal content, except as [`RACY`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    device: u64,
-    inode: u64,
+    id: FileId,
     len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    times: FileTimes,
 }
 
 impl File {
@@ -122,7 +119,7 @@ impl File {
                 return Err(Error::TooLong { name: self.name(), max });
             }
             // Before the reading: a write that begins after this point has a later tick, and changes the stamp.
-            let age = before.age();
+            let age = before.times.age();
             if let Some(left) = age.and_then(|age| QUIET.checked_sub(age)) {
                 if stop.wait(left) {
                     return Ok(None);
@@ -198,20 +195,7 @@ impl Source for File {
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            len: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// How long ago the file was changed; `None` if the time is in the future by the clock of this machine.
-    fn age(&self) -> Option<Duration> {
-        let (seconds, nanos) = self.changed;
-        let since = Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?);
-        SystemTime::now().duration_since(UNIX_EPOCH.checked_add(since)?).ok()
+        Self { id: FileId::of(metadata), len: metadata.len(), times: FileTimes::of(metadata) }
     }
 }
 

@@ -1,8 +1,6 @@
 //! The line source: one JSON object a line, from standard input or any other descriptor that can be polled.
 
-use std::fs;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Source;
@@ -11,7 +9,8 @@ use super::sink::{Published, Sink};
 use super::syntax::Syntax;
 use crate::display::notice::Notice;
 use crate::display::throttle::Throttle;
-use crate::shutdown::Shutdown;
+use crate::platform::{self, PollableFile};
+use crate::shutdown::{Pollable, Shutdown};
 
 /// The bytes of one read: the capacity of a pipe on Linux.
 const CHUNK: usize = 64 * 1024;
@@ -47,20 +46,20 @@ enum ReadEnd {
     EndOfInput,
 }
 
-impl Lines<fs::File> {
+impl Lines<PollableFile> {
     /// Returns the source that reads standard input through its own descriptor, without the buffer of [`io::stdin`].
     ///
     /// # Errors
     /// `Unreadable` if the system has no descriptor left.
     pub fn standard_input() -> Result<Self, Error> {
         let name = "standard input";
-        let duplicate = io::stdin().as_fd().try_clone_to_owned();
-        let input = duplicate.map_err(|source| Error::Unreadable { name: name.to_owned(), source })?;
-        Ok(Self::new(input.into(), name))
+        let input = platform::standard_input().and_then(platform::pollable);
+        let input = input.map_err(|source| Error::Unreadable { name: name.to_owned(), source })?;
+        Ok(Self::new(input, name))
     }
 }
 
-impl<R: Read + AsFd + Send> Lines<R> {
+impl<R: Read + Pollable + Send> Lines<R> {
     /// Returns the source that reads `input`, called `name` in the log.
     pub fn new(input: R, name: &'static str) -> Self {
         let throttle = Throttle::new(LOG_PERIOD);
@@ -177,7 +176,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
     }
 }
 
-impl<R: Read + AsFd + Send> Source for Lines<R> {
+impl<R: Read + Pollable + Send> Source for Lines<R> {
     /// Does nothing: there is no map before the first line.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), Error> {
         Ok(())

@@ -169,7 +169,7 @@ fn a_state_taken_by_a_second_server_is_not_overwritten() {
 fn a_path_that_cannot_be_a_state_is_refused_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
-    rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let mut slash = directory.path().join("x").into_os_string();
     slash.push("/");
     for (path, kind) in [

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +21,7 @@ use super::session::{Session, Step};
 use super::time::date;
 use crate::display::notice::Notice;
 use crate::display::throttle::Throttle;
-use crate::platform::{self, Readiness};
+use crate::platform::{self, AsFd, Readiness};
 use crate::shutdown::Shutdown;
 use crate::sync::{Mutex, RwLock};
 

@@ -3,14 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use super::raw_output::RawOutput;
 
 /// The most bytes in the queue: 1 MiB, some 9,000 lines of the usual length.
 const MAX_BYTES: usize = 1 << 20;
@@ -55,7 +53,7 @@ impl LogQueue {
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(super) fn start(out: impl AsFd + Send + 'static, dropped: Arc<AtomicU64>) -> io::Result<Self> {
+    pub(super) fn start(out: impl RawOutput + Send + 'static, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Shared { state: Mutex::default(), filled: Condvar::new(), drained: Condvar::new(), dropped };
         let queue = Self { shared: Arc::new(shared) };
         let shared = Arc::clone(&queue.shared);
@@ -143,8 +141,8 @@ impl Shared {
     }
 
     /// Writes lines for ever. After a line that cannot be written, the next successful write begins with a report.
-    fn write_lines(&self, out: &impl AsFd) {
-        let (mut lost, mut is_torn, mut why) = (0, false, Errno::IO);
+    fn write_lines(&self, out: &impl RawOutput) {
+        let (mut lost, mut is_torn, mut why) = (0, false, io::Error::from(io::ErrorKind::Other));
         loop {
             let line = self.next_line();
             let written = if lost == 0 {
@@ -159,7 +157,7 @@ impl Shared {
             if let Err(error) = written.and_then(|()| write_all(out, &line)) {
                 lost += 1;
                 is_torn |= error.is_torn;
-                why = error.errno;
+                why = error.source;
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -168,25 +166,19 @@ impl Shared {
 
 /// A write that failed.
 struct WriteError {
-    errno: Errno,
+    source: io::Error,
     /// True if and only if a part was written.
     is_torn: bool,
 }
 
-/// Writes all of `bytes`, in one call unless `out` accepts only a part. Waits if another process has set the
-/// descriptor to non-blocking. Takes no lock of the standard library, which a panicking or printing thread may need.
-fn write_all(out: &impl AsFd, mut bytes: &[u8]) -> Result<(), WriteError> {
+/// Writes all of `bytes`, in one call unless `out` accepts only a part.
+fn write_all(out: &impl RawOutput, mut bytes: &[u8]) -> Result<(), WriteError> {
     let mut is_torn = false;
     while !bytes.is_empty() {
-        match rustix::io::write(out, bytes) {
-            Ok(0) => return Err(WriteError { errno: Errno::IO, is_torn }),
+        match out.write_some(bytes) {
+            Ok(0) => return Err(WriteError { source: io::ErrorKind::WriteZero.into(), is_torn }),
             Ok(written) => (bytes, is_torn) = (&bytes[written..], true),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => match poll(&mut [PollFd::new(out, PollFlags::OUT)], None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(WriteError { errno, is_torn }),
-            },
-            Err(errno) => return Err(WriteError { errno, is_torn }),
+            Err(source) => return Err(WriteError { source, is_torn }),
         }
     }
     Ok(())

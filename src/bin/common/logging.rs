@@ -2,6 +2,12 @@
 
 #[path = "log_queue.rs"]
 mod log_queue;
+#[cfg(unix)]
+#[path = "raw_output_unix.rs"]
+mod raw_output;
+#[cfg(windows)]
+#[path = "raw_output_windows.rs"]
+mod raw_output;
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +58,7 @@ pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
     };
     let mut builder = Builder::from_env(Env::default().default_filter_or(level.as_str()));
     builder.format(write_record);
-    if let Ok(queue) = LogQueue::start(io::stderr(), dropped) {
+    if let Ok(queue) = raw_output::standard_error().and_then(|out| LogQueue::start(out, dropped)) {
         if is_coloured() {
             builder.write_style(WriteStyle::Always);
         }

@@ -35,11 +35,16 @@ mod nearest;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
+mod platform;
 mod print;
 mod raw_value;
 mod refusal;
 mod selection;
+#[cfg(unix)]
 #[path = "../common/signals.rs"]
+mod signals;
+#[cfg(windows)]
+#[path = "../common/signals_windows.rs"]
 mod signals;
 mod stdout;
 #[cfg(test)]
@@ -53,7 +58,6 @@ mod tls_options;
 mod watch;
 
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -150,7 +154,7 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
         Task::Echo { text } => {
             let input = match text {
                 Some(text) => Input::Bytes(text.into_bytes()),
-                None => Input::Stream(io::stdin().as_fd().try_clone_to_owned().map_err(Error::Input)?.into()),
+                None => Input::standard_input()?,
             };
             client::echo(address, input, stdout()?, client, shutdown, deadline).map_err(stdout::unwrap_write_error)?;
         }

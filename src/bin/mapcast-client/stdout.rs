@@ -1,8 +1,7 @@
 //! Standard output: unbuffered, watched for a closed reader, and with writes that cannot hang the client.
 
 use std::fs::File;
-use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use mapcast::Shutdown;
 use mapcast::client::Error;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+
+use crate::platform::{WakeReader, standard_output, wait_output_closed, wake_pair};
 
 /// How much longer than the client's own time limit a write may take: the current write is then complete, unless the
 /// output has no reader.
@@ -31,7 +30,7 @@ pub(crate) struct Stdout {
     work: Option<Sender<Vec<u8>>>,
     outcomes: Receiver<io::Result<()>>,
     /// Has a byte for each outcome; closed if the thread has panicked.
-    ready: PipeReader,
+    ready: WakeReader,
     shutdown: Shutdown,
     deadline: Option<Instant>,
 }
@@ -42,13 +41,13 @@ impl Stdout {
     /// # Errors
     /// If standard output is closed, or the system has no descriptor or thread left.
     pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
-        Self::to_file(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
+        Self::to_file(standard_output()?, shutdown, deadline)
     }
 
     fn to_file(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         let (work, texts) = channel::<Vec<u8>>();
         let (outcome, outcomes) = channel();
-        let (ready, mut signal) = io::pipe()?;
+        let (ready, mut signal) = wake_pair()?;
         let write = move || {
             for text in texts {
                 // The receiver is gone only if no write is awaited any more.
@@ -118,7 +117,7 @@ impl CloseWatcher {
         let closed = Arc::new(AtomicBool::new(false));
         let (shutdown, ready) = (shutdown.clone(), Arc::clone(&closed));
         let watch = move || {
-            if wait_closed(&shutdown) {
+            if wait_output_closed(&shutdown) {
                 ready.store(true, Ordering::SeqCst);
                 shutdown.trigger();
             }
@@ -132,15 +131,6 @@ impl CloseWatcher {
     pub(crate) fn saw_close(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
-}
-
-/// Waits for the stop or the end of the reader. Returns true if and only if the reader has gone.
-fn wait_closed(shutdown: &Shutdown) -> bool {
-    let stdout = io::stdout();
-    // No flags: hang-ups and errors are always reported.
-    let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(shutdown, PollFlags::IN)];
-    while poll(&mut fds, None) == Err(Errno::INTR) {}
-    fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Passes bytes on and remembers the last one.
@@ -180,6 +170,7 @@ impl<W: Write> Write for LastByteWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::PipeReader;
     use std::os::fd::OwnedFd;
 
     /// More than any pipe holds (pipe(7)).

@@ -28,7 +28,11 @@ mod nearest;
 #[path = "../common/packaged.rs"]
 mod packaged;
 mod ports;
+#[cfg(unix)]
 #[path = "../common/signals.rs"]
+mod signals;
+#[cfg(windows)]
+#[path = "../common/signals_windows.rs"]
 mod signals;
 mod source;
 mod systemd;

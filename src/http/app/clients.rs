@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::unix_time::{millis, now_ms};
 use crate::http::protocol::response::to_json;
 use crate::http::protocol::response_body::SharedSlice;
-use crate::platform::Process;
+use crate::platform::{self, Process};
 use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 use crate::sync::Mutex;
 
@@ -57,7 +57,7 @@ impl SnapshotCache {
 impl ClientsSnapshot {
     /// Returns the resources that the process uses.
     pub(super) fn process(&self) -> &Process {
-        self.process.get_or_init(Process::now)
+        self.process.get_or_init(platform::read_process)
     }
 
     /// Returns the newest `limit` clients as JSON with a line feed. All limits share one text.

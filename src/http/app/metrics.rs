@@ -184,15 +184,17 @@ fn add_process(telemetry: &Telemetry, text: &mut Exposition) {
     let process = snapshot.process();
     // These have the names and the units of Prometheus' own client libraries, so that common dashboards find them.
     text.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970.", started);
-    text.describe("counter", "process_cpu_seconds_total", "CPU time of the process in seconds, user and system.");
-    text.sample("process_cpu_seconds_total", "", process.cpu.as_secs_f64());
+    // What the system does not report is left out: 0 would be a value.
+    if let Some(cpu) = process.cpu {
+        text.describe("counter", "process_cpu_seconds_total", "CPU time of the process in seconds, user and system.");
+        text.sample("process_cpu_seconds_total", "", cpu.as_secs_f64());
+    }
     let optional = [
         ("process_open_fds", "Open descriptors.", process.open_descriptors),
         ("process_max_fds", "Limit on open descriptors.", process.max_descriptors),
         ("process_resident_memory_bytes", "Resident memory in bytes.", process.resident_bytes),
         ("process_threads", "Threads.", process.threads),
     ];
-    // What the system does not report is left out: 0 would be a value.
     for (name, help, value) in optional {
         if let Some(value) = value {
             text.gauge(name, help, value);

@@ -194,7 +194,7 @@ fn a_stop_takes_precedence_over_unread_input() {
 fn after_a_read_error_the_last_map_stays() {
     let (sink, stop) = (sink(), Shutdown::new().unwrap());
     sink.publish([("n".into(), 1.into())].into()).unwrap();
-    let directory = fs::File::open("/").unwrap();
+    let directory = std::fs::File::open("/").unwrap();
     Lines::new(directory, "standard input").follow(&sink, &stop);
     assert_eq!(payload(&sink), r#"{"n":1}"#);
 }

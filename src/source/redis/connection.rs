@@ -4,13 +4,10 @@
 //! timeout at all. So the crate only encodes commands and parses replies.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
-use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::address::{Address, Node};
 use super::error::Error;
@@ -19,6 +16,7 @@ use super::scan::{Malformed, Replies};
 
 use crate::client::{self, Resolver};
 use crate::display::escape::escape;
+use crate::platform::{self, AsFd, BorrowedFd, LocalStream};
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::Connector;
@@ -61,7 +59,7 @@ struct Transport {
 
 enum Socket {
     Tcp(Stream),
-    Unix(UnixStream),
+    Local(LocalStream),
 }
 
 impl Connection {
@@ -77,15 +75,15 @@ impl Connection {
             }
             Node::Unix(path) => {
                 let failed = |source| Error::Socket { path: escape(&path.to_string_lossy()), source };
-                Socket::Unix(connect_unix(path).map_err(failed)?)
+                Socket::Local(platform::connect_local(path).map_err(failed)?)
             }
         };
         Ok(Self::new(socket, tls, context.max, context.stop))
     }
 
     /// Returns a connection over `socket`, which must be non-blocking.
-    pub(super) fn over(socket: UnixStream, max: usize, stop: &Shutdown) -> Self {
-        Self::new(Socket::Unix(socket), None, max, stop)
+    pub(super) fn over(socket: LocalStream, max: usize, stop: &Shutdown) -> Self {
+        Self::new(Socket::Local(socket), None, max, stop)
     }
 
     fn new(socket: Socket, tls: Option<Arc<Connector>>, max: usize, stop: &Shutdown) -> Self {
@@ -268,14 +266,14 @@ impl Socket {
     fn try_take(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
             Self::Tcp(socket) => Ok(socket.try_take(into)?.map(|taken| taken.data)),
-            Self::Unix(socket) => socket.read(into).map(|read| (read > 0).then_some(read)),
+            Self::Local(socket) => socket.read(into).map(|read| (read > 0).then_some(read)),
         }
     }
 
     fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_send(bytes),
-            Self::Unix(socket) => socket.write(bytes),
+            Self::Local(socket) => socket.write(bytes),
         }
     }
 }
@@ -284,17 +282,9 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
+            Self::Local(socket) => socket.as_fd(),
         }
     }
-}
-
-/// Returns a non-blocking socket connected to `path`. Fails at once if the server's queue is full.
-fn connect_unix(path: &std::path::Path) -> io::Result<UnixStream> {
-    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

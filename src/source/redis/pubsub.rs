@@ -1,6 +1,5 @@
 //! The connection that is subscribed to the announcements of changes.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use redis::{Msg, Value, cmd};
@@ -9,6 +8,7 @@ use super::address::Address;
 use super::connection::Connection;
 use super::error::Error;
 use super::limits::TIMEOUT;
+use crate::platform::{AsFd, BorrowedFd};
 
 /// How long a connection may be silent before a PING: 5 s, the server's default interval.
 pub(super) const PING_PERIOD: Duration = Duration::from_secs(5);

@@ -4,8 +4,6 @@
 //! another server. The thread is separate because a sentinel that hangs takes seconds.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +16,7 @@ use super::limits::TIMEOUT;
 use super::login::authenticate;
 use crate::client::Resolver;
 use crate::display::error_chain::ErrorChain;
+use crate::platform::{self, AsFd, BorrowedFd, LocalStream};
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
 use crate::sync::Mutex;
@@ -48,7 +47,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Sentinels {
     shared: Arc<Mutex<SentinelReplies>>,
     /// Readable when the replies name another master, or a round with a change is over. Closing it ends the thread.
-    notice: UnixStream,
+    notice: LocalStream,
     /// `None` after this is dropped.
     thread: Option<Thread>,
 }
@@ -83,7 +82,7 @@ impl Sentinels {
         resolver: Arc<Resolver>,
         stop: &Shutdown,
     ) -> Result<Self, Error> {
-        let (notice, theirs) = UnixStream::pair().map_err(Error::Thread)?;
+        let (notice, theirs) = platform::local_pair().map_err(Error::Thread)?;
         for end in [&notice, &theirs] {
             end.set_nonblocking(true).map_err(Error::Thread)?;
         }
@@ -232,7 +231,12 @@ struct Sentinel {
 }
 
 /// Asks all sentinels for `master`, in their order, once a second, until the shutdown or the end of `notice`.
-fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<SentinelReplies>, mut notice: &UnixStream) {
+fn query_forever(
+    context: ConnectContext<'_>,
+    master: &str,
+    replies: &Mutex<SentinelReplies>,
+    mut notice: &LocalStream,
+) {
     let node = |node: &Node| Sentinel { node: node.clone(), connection: None, again_at: None };
     let mut sentinels: Vec<_> = context.address.nodes.iter().map(node).collect();
     let mut named = None;

@@ -1,6 +1,5 @@
 //! A session with the server that has the hash: reads it, and waits for the next change.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, Value, cmd};
@@ -15,6 +14,7 @@ use super::pubsub::{PING_PERIOD, PubSub};
 use super::sentinel::Sentinels;
 
 use crate::map::Map;
+use crate::platform::{AsFd, BorrowedFd};
 
 /// How often the revision is read.
 const REVISION_PERIOD: Duration = Duration::from_secs(1);

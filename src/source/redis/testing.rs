@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::net::Shutdown as Direction;
-use std::os::unix::net::UnixStream;
 
 use redis::{FromRedisValue, Msg, Value};
 
@@ -11,11 +10,12 @@ use super::connection::Connection;
 use super::error::Error;
 use super::hash;
 use crate::map::Map;
+use crate::platform::{self, LocalStream};
 use crate::shutdown::Shutdown;
 
 /// A connection of the source, and its other end.
 pub struct Pair {
-    redis: UnixStream,
+    redis: LocalStream,
     connection: Connection,
 }
 
@@ -34,7 +34,7 @@ impl Pair {
     /// # Errors
     /// If the system refuses the sockets.
     pub fn new(max: usize, stop: &Shutdown) -> io::Result<Self> {
-        let (redis, ours) = UnixStream::pair()?;
+        let (redis, ours) = platform::local_pair()?;
         ours.set_nonblocking(true)?;
         Ok(Self { redis, connection: Connection::over(ours, max, stop) })
     }

@@ -1,9 +1,7 @@
 //! `--cache`: the last map, in a file from which the next client starts if the server is unreachable.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +11,10 @@ use log::{info, warn};
 use mapcast::files::atomic_file::{AtomicFile, Replaced};
 use mapcast::frame::{Frame, FrameReader};
 use mapcast::{Format, Map};
-use rustix::fs::OFlags;
 
 use super::log_once::LogOnce;
 use super::replace::{directory, mount_point};
+use crate::platform::{is_writable_by_others, open_without_waiting};
 
 /// The mode of the file. It decides what runs, so only its owner may access it.
 const MODE: u32 = 0o600;
@@ -107,26 +105,20 @@ impl Cache {
 
 /// Sets the modification time to now. Returns false if and only if that failed.
 fn confirm(path: &Path) -> bool {
-    open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    // Opening a FIFO would block.
-    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+    open_without_waiting(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
-    let file = match open(path) {
+    let file = match open_without_waiting(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context("it cannot be read"),
     };
     let found = file.metadata()?;
     ensure!(found.is_file(), "it is not a regular file");
-    let us = rustix::process::geteuid().as_raw();
     // Who can write the file decides what this client runs.
     ensure!(
-        [us, 0].contains(&found.uid()) && found.mode() & 0o022 == 0,
+        !is_writable_by_others(&found),
         "other users can write to it; remove it, or make it private with chmod 600"
     );
     ensure!(found.len() <= LARGEST, "it is larger than {LARGEST} bytes");
@@ -157,7 +149,7 @@ mod tests {
     use super::*;
     use mapcast::{Key, Value};
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn a_map_is_read_back_exactly_from_a_private_file() {

@@ -1,9 +1,9 @@
 //! `--check`: a command that approves each new file before it replaces the old one.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -11,12 +11,12 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use log::debug;
 use mapcast::{Shutdown, display::units};
-use rustix::process::Signal;
 
 use super::map_file::MapFile;
 use super::object::Object;
-use super::process::{Process, Termination};
+use super::process::Termination;
 use crate::duration::parse_nonzero;
+use crate::platform::{Process, Signal, WakeReader, insert_path, shell, wake_pair};
 
 /// Stands for the file's path in the command.
 const PLACEHOLDER: &str = "{}";
@@ -121,14 +121,14 @@ impl Check {
 
     fn run(&self, path: &Path) -> anyhow::Result<()> {
         let path = std::path::absolute(path)?;
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(insert_path(&self.config.command, &path)?).stdin(Stdio::null());
-        let (mut changed, change) = io::pipe()?;
+        let mut command = shell(insert_path(&self.config.command, PLACEHOLDER, &path)?);
+        command.stdin(Stdio::null());
+        let (mut changed, change) = wake_pair()?;
         let process = Process::start(&mut command, move || {
             // The reader is gone only if the exit no longer matters.
             let _ = (&change).write(&[0]);
         });
-        let process = process.context("cannot start sh for the check")?;
+        let process = process.context("cannot start the shell for the check")?;
         let started = Instant::now();
         let timeout = started.checked_add(self.config.timeout);
         let until = timeout.into_iter().chain(self.deadline).min();
@@ -153,7 +153,7 @@ impl Check {
 }
 
 /// Terminates a check that exceeds its time limit, with all processes of its group.
-fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
+fn end(process: &Process, mut changed: &WakeReader) -> anyhow::Result<()> {
     process.signal(Signal::TERM);
     let mut termination = Termination::new("the check", GRACE);
     // Never triggered: the client is exiting already.
@@ -164,28 +164,4 @@ fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the command with `path` in place of the placeholder, quoted if a shell would split it.
-fn insert_path(command: &str, path: &Path) -> anyhow::Result<String> {
-    let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
-    let word = if path.as_bytes().iter().all(is_plain) {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    };
-    Ok(command.replace(PLACEHOLDER, &word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_path_is_quoted_as_one_word() {
-        for (path, wanted) in [("/a/.b.tmp", "t /a/.b.tmp"), ("/a b", "t '/a b'"), ("/it's", r"t '/it'\''s'")] {
-            assert_eq!(insert_path("t {}", Path::new(path)).unwrap(), wanted);
-        }
-    }
 }

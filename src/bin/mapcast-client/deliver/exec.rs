@@ -1,7 +1,7 @@
 //! `--exec`: a command for each change, one at a time, always with the newest map.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use log::{debug, info, warn};
 use mapcast::display::units;
-use rustix::process::Signal;
 
 use super::event::{LatestMap, RunnerEvent, next_event};
 use super::map_file::MapFile;
 use super::object::Object;
-use super::process::{Process, Termination, is_init};
+use super::process::Termination;
 use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
+use crate::platform::{Process, Signal, is_init, shell};
 
 /// How long a command may take to exit after SIGTERM before it is killed. Shorter than with `docker stop` and systemd,
 /// which end services.
@@ -143,17 +143,17 @@ impl CommandRunner {
 
     fn run_command(&mut self, object: &Object) -> anyhow::Result<ExitStatus> {
         self.file.write(object)?;
-        let mut command = Command::new("sh");
+        let mut command = shell(&self.config.command);
         self.file.set_env(&mut command);
         let ended = self.sender.clone();
         // The file itself is the standard input: a command that does not read it delays nothing.
-        command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
+        command.stdin(self.file.open()?);
         let started = Instant::now();
         let process = Process::start(&mut command, move || {
             // The receiver is gone only if the exit no longer matters.
             let _ = ended.send(RunnerEvent::Exited);
         });
-        let process = process.context("cannot start sh")?;
+        let process = process.context("cannot start the shell")?;
         debug!("the command runs");
         let status = self.wait_end(&process, started.checked_add(self.config.timeout));
         let took = started.elapsed().as_secs_f64();

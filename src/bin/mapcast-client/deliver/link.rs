@@ -1,33 +1,18 @@
 //! Symbolic links to the file to write.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::platform::{check_link, too_many_links};
 
 /// The maximum number of links to follow, as in Linux (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// The mode bit that lets everyone write.
-const WORLD_WRITABLE: u32 = 0o002;
-
-/// A link of another user in a directory that everyone can write to.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{link} is a link in a directory that everyone can write to, and belongs to another user (uid {owner}); \
-     remove it, or name the file that it leads to"
-)]
-struct Foreign {
-    link: String,
-    owner: u32,
-}
-
 /// Returns the path after following links. `path` itself may be missing; the target of a link must exist.
 ///
 /// # Errors
-/// If a link is dangling or not trusted. The rule is that of `fs.protected_symlinks` (`proc_sys_fs(5)`): a link in a
-/// directory that everyone can write to is followed only if it belongs to this user or to the directory's owner. The
-/// kernel does not apply it here, because the file is replaced and never opened through the link; nor would it without
+/// If a link is dangling or not trusted. The kernel does not apply its own rule here, because the file is replaced and never opened through the link; nor would it without
 /// the sticky bit.
 pub(super) fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
@@ -40,23 +25,16 @@ pub(super) fn follow(path: &Path) -> io::Result<PathBuf> {
             return Ok(path);
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !is_trusted(&found, &fs::metadata(parent)?, rustix::process::geteuid().as_raw()) {
-            let link = path.display().to_string().escape_debug().to_string();
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, Foreign { link, owner: found.uid() }));
-        }
+        check_link(&path, &found, &fs::metadata(parent)?)?;
         path = parent.join(fs::read_link(&path)?);
     }
-    Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()))
+    Err(too_many_links())
 }
 
-/// True if and only if `user` may follow `link`, which is in `directory`.
-fn is_trusted(link: &Metadata, directory: &Metadata, user: u32) -> bool {
-    directory.mode() & WORLD_WRITABLE == 0 || link.uid() == user || link.uid() == directory.uid()
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::platform::Foreign;
     use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 
     #[test]
@@ -104,14 +82,5 @@ mod tests {
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
         lchown(&link, Some(rustix::process::geteuid().as_raw()), None).unwrap();
         assert_eq!(follow(&link).unwrap(), file);
-    }
-
-    #[test]
-    fn the_error_has_its_text() {
-        assert_eq!(
-            Foreign { link: "x".to_owned(), owner: 12_345 }.to_string(),
-            "x is a link in a directory that everyone can write to, and belongs to another user (uid 12345); remove it, or \
-             name the file that it leads to"
-        );
     }
 }

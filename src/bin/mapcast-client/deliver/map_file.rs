@@ -1,18 +1,17 @@
 //! The file in `MAPCAST_FILE`: the map as JSON, for the started command or program.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use log::{debug, warn};
-use rustix::fs::{Mode, OFlags};
 
 use super::object::Object;
 use super::replace::replace;
+use crate::platform::{create_private_directory, directory_lock, is_private, make_private, private_directories};
 
 /// The existing directories, for [`remove_all`]. Guards the list alone.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -21,12 +20,6 @@ static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// a file.
 const REMOVED_VARIABLES: [&str; 6] =
     ["MAPCAST_CACHE", "MAPCAST_CHECK", "MAPCAST_EXEC", "MAPCAST_RUN", "MAPCAST_WATCH", "MAPCAST_WRITE"];
-
-/// The mode of the directory.
-const MODE: u32 = 0o700;
-
-/// The permission bits of other users.
-const OTHERS: u32 = 0o077;
 
 /// A file in a directory of its own that only this user can read; removed on drop. If the directory disappears, it is
 /// created again.
@@ -57,7 +50,7 @@ impl MapFile {
     /// # Errors
     /// If the directory cannot be created or the file cannot be written; the old file stays.
     pub(super) fn write(&mut self, object: &Object) -> anyhow::Result<()> {
-        if !is_private(&self.directory) && !make_private(&self.directory) {
+        if !is_private(&self.directory) && !self.make_private() {
             self.recreate()?;
         }
         let mut json = serde_json::to_vec(object)?;
@@ -66,10 +59,24 @@ impl MapFile {
         Ok(())
     }
 
+    /// Closes the directory to other users, if it is one of this user. Returns true if and only if that succeeded. Files
+    /// that others have put there are not read: the map's file is replaced whole, and the rest is removed with the
+    /// directory.
+    fn make_private(&self) -> bool {
+        let is_private = make_private(&self.directory);
+        if is_private {
+            warn!(
+                "{}, the directory of MAPCAST_FILE, was accessible to other users; made private again",
+                self.directory.display()
+            );
+        }
+        is_private
+    }
+
     fn recreate(&mut self) -> anyhow::Result<()> {
         let lost = self.directory.display().to_string();
         // The running program has this path in its environment.
-        if DirBuilder::new().mode(MODE).create(&self.directory).is_err() {
+        if create_private_directory(&self.directory).is_err() {
             let directory = make_directory()?;
             registered().retain(|known| *known != self.directory);
             self.path = directory.join("map.json");
@@ -112,7 +119,7 @@ fn make_directory() -> anyhow::Result<PathBuf> {
     let candidate_directories = candidate_directories();
     let mut refusal = None;
     for place in &candidate_directories {
-        match tempfile::Builder::new().prefix("mapcast-").permissions(Permissions::from_mode(MODE)).tempdir_in(place) {
+        match private_directories(tempfile::Builder::new().prefix("mapcast-")).tempdir_in(place) {
             Ok(directory) => {
                 let directory = directory.keep();
                 registered().push(directory.clone());
@@ -144,35 +151,8 @@ fn candidate_directories() -> Vec<PathBuf> {
     candidate_directories
 }
 
-/// True if and only if `directory` exists, belongs to this user, and is closed to others: in /tmp another user may
-/// take a name as soon as it is free.
-fn is_private(directory: &Path) -> bool {
-    let found = fs::symlink_metadata(directory);
-    found.is_ok_and(|found| {
-        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & OTHERS == 0
-    })
-}
-
-/// Removes the permissions of other users from `directory`, if it is a directory of this user. Returns true if and
-/// only if that succeeded. Files that others have put there are not read: the map's file is replaced whole, and the
-/// rest is removed with the directory.
-fn make_private(directory: &Path) -> bool {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()).map(File::from) else { return false };
-    let is_own = opened.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
-    let is_private = is_own && opened.set_permissions(Permissions::from_mode(MODE)).is_ok();
-    if is_private {
-        warn!(
-            "{}, the directory of MAPCAST_FILE, was accessible to other users; made private again",
-            directory.display()
-        );
-    }
-    is_private
-}
-
 fn lock(directory: &Path) -> Option<File> {
-    let locked = File::open(directory).and_then(|file| Ok(file.try_lock_shared().map(|()| file)?));
-    locked.inspect_err(|error| debug!("{} cannot be locked: {error}", directory.display())).ok()
+    directory_lock(directory).inspect_err(|error| debug!("{} cannot be locked: {error}", directory.display())).ok()
 }
 
 /// Removes all directories, for an immediate exit.

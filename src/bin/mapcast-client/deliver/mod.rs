@@ -11,7 +11,6 @@ mod log_once;
 mod map_file;
 mod maps;
 mod object;
-mod preflight;
 mod process;
 mod rendering;
 mod replace;
@@ -34,6 +33,7 @@ use mapcast::{Map, Shutdown};
 
 use crate::exit::Exit;
 use crate::first_map::FirstMap;
+use crate::platform;
 use crate::selection::Selection;
 use cache::CacheArgs;
 use check::{Check, CheckArgs, CheckConfig};
@@ -216,8 +216,8 @@ impl Delivery {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let writer = write.map(Writer::new).transpose()?;
-        if program.is_some() || check.is_some() || process::is_init() {
-            process::start_reaper()?;
+        if program.is_some() || check.is_some() || platform::is_init() {
+            platform::start_reaper()?;
         }
         let runner = program.map(|program| Runner::start(program, shutdown)).transpose()?;
         let shutdown = shutdown.clone();
@@ -272,7 +272,7 @@ impl Delivery {
             let _ = runner.events.send(RunnerEvent::Stop);
         }
         let Ok(outcome) = runner.thread.join() else {
-            process::kill_running();
+            platform::kill_running();
             bail!("the thread that runs programs has panicked");
         };
         if ending == RunnerEvent::Finish
@@ -320,6 +320,6 @@ impl Drop for StopOnDrop {
 
 /// Kills running programs and removes temporary files, for an immediate exit.
 pub(crate) fn cleanup() {
-    process::kill_running();
+    platform::kill_running();
     map_file::remove_all();
 }

@@ -1,29 +1,21 @@
 //! Atomic replacement of a file: a reader sees the old content or the new, never a mixture.
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use log::{debug, warn};
 use mapcast::files::atomic_file::{AtomicFile, Replaced};
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::link;
+use crate::platform::{can_create_in, is_mount_point, keep_mode_and_owner, mode_differs, set_mode, set_mode_of};
 
 /// The mode of a new file before the umask, as for other programs.
 const NEW_MODE: u32 = 0o666;
 
 /// The mode of the new file until it has the owner of the old one: closed to other users.
 const UNFINISHED_MODE: u32 = 0o600;
-
-/// The mode bits that chmod(2) accepts.
-const MODE_BITS: u32 = 0o7777;
-
-/// The mode bits that run the file as its owner, and as its group.
-const SETUID: u32 = 0o4000;
-const SETGID: u32 = 0o2000;
 
 /// Writes `bytes` to the file at `path`: creates a new file in the same directory and renames it. Returns true if and
 /// only if the content has changed.
@@ -47,13 +39,14 @@ pub(super) fn replace(
     if let Some(old) = old
         && has_content(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
     {
-        if let Some(mode) = mode.filter(|mode| *mode != old.mode() & MODE_BITS) {
-            let set = fs::set_permissions(path, Permissions::from_mode(mode));
+        if let Some(mode) = mode.filter(|mode| mode_differs(old, *mode)) {
+            let set = set_mode_of(path, mode);
             set.with_context(|| format!("cannot set the mode of {}", path.display()))?;
         }
         return Ok(false);
     }
     let new = write_temporary(path, bytes, mode, old.as_ref())?;
+    let new = new.close().with_context(|| format!("cannot write {}", path.display()))?;
     approve(new.new_path())?;
     match new.finish() {
         Ok(Replaced::Synced) => {}
@@ -80,8 +73,7 @@ pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
         return Err(mount_point(&path));
     }
     let directory = directory(&path);
-    let writable = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    if let Err(error) = writable.map_err(io::Error::from)
+    if let Err(error) = can_create_in(directory)
         && error.kind() != io::ErrorKind::NotFound
     {
         warn!(
@@ -91,15 +83,6 @@ pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// True if and only if `path` is a mount point; false where the system does not say (before Linux 5.8).
-fn is_mount_point(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    return rustix::fs::statx(CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::empty())
-        .is_ok_and(|found| found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT));
-    #[cfg(not(target_os = "linux"))]
-    return false;
 }
 
 /// Returns the error for a mount point: rename(2) fails with EBUSY.
@@ -137,48 +120,22 @@ fn write_temporary(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Me
     })?;
     let fill = || {
         new.file().write_all(bytes)?;
-        let kept = old.map(|old| copy_owner(new.file(), old)).transpose()?;
+        let kept = old.map(|old| keep_mode_and_owner(new.file(), old)).transpose()?;
         // After the owner: a change of owner clears some mode bits (chown(2)).
-        mode.or(kept).map_or(Ok(()), |mode| new.file().set_permissions(Permissions::from_mode(mode)))
+        mode.or(kept).map_or(Ok(()), |mode| set_mode(new.file(), mode))
     };
     fill().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(new)
 }
 
-/// Gives `new` the owner and group of the old file, as far as the system allows, and returns its mode. Only root may
-/// change the owner; other users may set a group of their own.
-fn copy_owner(new: &File, old: &Metadata) -> io::Result<u32> {
-    if fchown(new, Some(old.uid()), Some(old.gid())).is_err()
-        && let Err(error) = fchown(new, None, Some(old.gid()))
-    {
-        debug!("cannot keep owner and group: {error}");
-    }
-    // Read back: owner and group may already match, for example in a setgid directory.
-    let new = new.metadata()?;
-    Ok(kept_mode(old.mode() & MODE_BITS, new.uid() == old.uid(), new.gid() == old.gid()))
-}
-
-/// Returns `mode` without permissions for users who did not have them before. If the group differs, members of the new
-/// group were "others" before, and members of the old group are "others" now: both get only what both had.
-fn kept_mode(mode: u32, is_owner_kept: bool, is_group_kept: bool) -> u32 {
-    let mut kept = mode;
-    if !is_group_kept {
-        let both = (mode >> 3) & mode & 0o7;
-        kept = (mode & !(0o77 | SETGID)) | both << 3 | both;
-    }
-    if !is_owner_kept {
-        kept &= !(SETUID | SETGID);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().mode() & MODE_BITS
+        fs::metadata(path).unwrap().mode() & 0o7777
     }
 
     #[test]
@@ -208,25 +165,6 @@ mod tests {
         assert_eq!(mode(&path), 0o640);
         assert!(!replace(&path, b"three", Some(0o600), |_| Ok(())).unwrap());
         assert_eq!(mode(&path), 0o600);
-    }
-
-    #[test]
-    fn a_new_owner_or_group_gains_no_permissions() {
-        for (mode, of_another_owner, of_another_group) in [
-            (0o640, 0o640, 0o600),
-            (0o644, 0o644, 0o644),
-            (0o664, 0o664, 0o644),
-            (0o604, 0o604, 0o600),
-            (0o751, 0o751, 0o711),
-            (0o4664, 0o664, 0o4644),
-            (0o6755, 0o755, 0o4755),
-            (0o1777, 0o1777, 0o1777),
-        ] {
-            assert_eq!(kept_mode(mode, true, true), mode);
-            assert_eq!(kept_mode(mode, false, true), of_another_owner, "{mode:o}");
-            assert_eq!(kept_mode(mode, true, false), of_another_group, "{mode:o}");
-            assert_eq!(kept_mode(mode, false, false), of_another_owner & of_another_group, "{mode:o}");
-        }
     }
 
     #[test]

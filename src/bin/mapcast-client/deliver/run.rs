@@ -5,28 +5,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use log::info;
-use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 
 use super::event::{LatestMap, RunnerEvent, next_event};
 use super::log_once::{LogOnce, list};
 use super::map_file::MapFile;
 use super::object::{Object, skipped, variables};
-use super::preflight::{self, StartError};
-use super::process::{Process, Termination, exit_code, is_init};
+use super::process::Termination;
 use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
-use crate::signals::not_ignored;
-
-/// The signals that are forwarded. Without a running program the first four end the client.
-const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+use crate::platform::{
+    self, Process, SIGHUP, SIGINT, SIGNALS, SIGQUIT, SIGTERM, Signal, StartError, check_start, exit_code, is_init,
+};
 
 /// Options of `--run`.
 #[derive(Debug, Args)]
@@ -189,7 +183,7 @@ impl ProgramRunner {
         if self.process.is_some() && self.config.signal.is_some() && self.has_current_path() {
             return Ok(());
         }
-        Ok(preflight::check(&self.command(object)?)?)
+        Ok(check_start(&self.command(object)?)?)
     }
 
     /// True if and only if the file is at the path in the program's environment.
@@ -345,37 +339,23 @@ impl ProgramRunner {
 /// # Errors
 /// If the system refuses a handler or a thread.
 pub(super) fn forward_signals(events: Sender<RunnerEvent>) -> anyhow::Result<()> {
-    let mut signals = Signals::new(not_ignored(&FORWARDED)).context("cannot handle signals")?;
-    let tell = move || {
-        for signal in signals.forever() {
-            if events.send(RunnerEvent::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    };
-    // The thread ends with the process.
-    thread::Builder::new().name("signals".to_owned()).spawn(tell).context("cannot start a thread")?;
-    Ok(())
+    platform::on_signals(platform::FORWARDED, move |signal| events.send(RunnerEvent::Signal(signal)).is_ok())
 }
-
-/// The signals for `--signal`.
-const SIGNALS: [(&str, Signal); 8] = [
-    ("HUP", Signal::HUP),
-    ("INT", Signal::INT),
-    ("QUIT", Signal::QUIT),
-    ("TERM", Signal::TERM),
-    ("USR1", Signal::USR1),
-    ("USR2", Signal::USR2),
-    ("WINCH", Signal::WINCH),
-    ("CONT", Signal::CONT),
-];
 
 /// Parses the name of a signal, with or without `SIG`, in upper or lower case.
 fn parse_signal(text: &str) -> Result<Signal, String> {
+    if SIGNALS.is_empty() {
+        return Err("this system has no signals; leave the option out, to restart the program".to_owned());
+    }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let found = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
-    found.ok_or_else(|| format!("{text:?} is not a signal; write {}", SIGNALS.map(|(name, _)| name).join(", ")))
+    found.ok_or_else(|| {
+        format!(
+            "{text:?} is not a signal; write {}",
+            SIGNALS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 #[cfg(test)]

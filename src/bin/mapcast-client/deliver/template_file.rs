@@ -1,28 +1,24 @@
 //! The file of a template, read again when it changes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use log::info;
-use rustix::fs::OFlags;
 
 use super::log_once::LogOnce;
 use super::template::Template;
+use crate::platform::{FileVersion, open_without_waiting};
 
 /// A template and its file.
 #[derive(Debug)]
 pub(crate) struct TemplateFile {
     path: PathBuf,
     template: Template,
-    version: Version,
+    version: FileVersion,
     failure: LogOnce,
 }
-
-/// Identifies the content of the file: device, inode, size, and the times of the last changes of content and inode.
-type Version = (u64, u64, u64, [i64; 4]);
 
 impl TemplateFile {
     /// Reads the template in the file at `path`.
@@ -39,7 +35,7 @@ impl TemplateFile {
     pub(super) fn newest(&mut self) -> &Template {
         let opened = open(&self.path);
         if let Ok((_, found)) = &opened
-            && version(found) == self.version
+            && FileVersion::of(found) == self.version
         {
             return &self.template;
         }
@@ -68,20 +64,14 @@ fn name(path: &std::path::Path) -> String {
 
 /// Opens the file without blocking, which a FIFO would otherwise do.
 fn open(path: &std::path::Path) -> anyhow::Result<(File, Metadata)> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).context("cannot be read")?;
+    let file = open_without_waiting(path).context("cannot be read")?;
     let found = file.metadata().context("cannot be read")?;
     ensure!(found.is_file(), "not a regular file; use a regular file, which is read again when it changes");
     Ok((file, found))
 }
 
-fn parse(mut file: File, found: &Metadata) -> anyhow::Result<(Template, Version)> {
+fn parse(mut file: File, found: &Metadata) -> anyhow::Result<(Template, FileVersion)> {
     let mut text = String::new();
     file.read_to_string(&mut text).context("cannot be read")?;
-    Ok((Template::parse(&text)?, version(found)))
-}
-
-fn version(found: &Metadata) -> Version {
-    let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-    (found.dev(), found.ino(), found.size(), times)
+    Ok((Template::parse(&text)?, FileVersion::of(found)))
 }

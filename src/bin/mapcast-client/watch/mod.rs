@@ -2,7 +2,6 @@
 
 mod filter;
 mod help;
-mod job;
 mod line;
 mod message;
 mod row;
@@ -24,7 +23,7 @@ use mapcast::client::{Error, Follower};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
-use crate::{stdout, timeout_hint};
+use crate::{platform, stdout, timeout_hint};
 use filter::Edit;
 use message::Message;
 use terminal::Terminal;
@@ -95,7 +94,10 @@ pub(crate) fn watch(
     let keys = sender.clone();
     // Blocked in a read of the terminal; ends with the process.
     thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
-    job::tell(sender.clone())?;
+    let jobs = sender.clone();
+    platform::on_job_control(move |is_stop| {
+        jobs.send(if is_stop { Message::Suspend } else { Message::Continue }).is_ok()
+    })?;
     let follow = move || {
         let connection = sender.clone();
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
@@ -131,7 +133,7 @@ pub(crate) fn watch(
                 Message::Ended(outcome) => return how_it_ended(outcome, &view),
                 Message::Suspend => {
                     restore();
-                    job::stop();
+                    platform::stop();
                 }
                 Message::Continue => {
                     if let Err(error) = terminal.reenter() {
@@ -147,7 +149,7 @@ pub(crate) fn watch(
                         shutdown.trigger();
                         return how_it_ended(Err(Error::Stopped.into()), &view);
                     }
-                    Some(KeyAction::Suspend) => job::suspend(),
+                    Some(KeyAction::Suspend) => platform::suspend(),
                     Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
                     Some(KeyAction::Filter(edit)) => view.edit_filter(edit),
                     Some(KeyAction::Help) => view.toggle_help(),

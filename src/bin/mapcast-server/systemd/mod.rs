@@ -3,6 +3,12 @@
 
 mod listeners;
 mod notifications;
+#[cfg(unix)]
+#[path = "notify_socket_unix.rs"]
+mod notify_socket;
+#[cfg(windows)]
+#[path = "notify_socket_windows.rs"]
+mod notify_socket;
 mod supervisor;
 
 pub(crate) use listeners::Listeners;

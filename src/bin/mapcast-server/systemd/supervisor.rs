@@ -11,7 +11,8 @@ use mapcast::source::Sink;
 use mapcast::stats::Stats;
 use mapcast::threads::{Thread, Threads};
 
-use super::notifications::{Notification, NotifySocket};
+use super::notifications::Notification;
+use super::notify_socket::NotifySocket;
 
 /// How often the status is updated, and sent if it has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);

@@ -1,12 +1,13 @@
 //! The file that is edited, in a directory that only this user can read.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::TempDir;
+
+use crate::platform::{create_private_file, private_directories};
 
 /// The lines above a text with one note: the title, what the lines mean, and the note.
 const LINES_ABOVE: usize = 3;
@@ -24,8 +25,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn create(file_name: &str) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        let directory = builder.prefix("mapcast-edit-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+        let directory = private_directories(tempfile::Builder::new().prefix("mapcast-edit-")).tempdir()?;
         let path = directory.path().join(file_name);
         Ok(Self { directory: Some(directory), path, written: String::new(), is_edited: false })
     }
@@ -44,7 +44,7 @@ impl Draft {
         }
         content.push_str(text);
         let save = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+            let mut file = create_private_file(&self.path)?;
             file.write_all(content.as_bytes())
         };
         save().with_context(|| format!("cannot write {}", self.path.display()))?;
@@ -88,6 +88,7 @@ fn without_notes(mut text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_text_is_read_back_without_its_notes() {

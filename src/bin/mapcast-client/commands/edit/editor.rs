@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGINT, SIGQUIT};
-use signal_hook::flag::register_conditional_default;
 
-use crate::signals::not_ignored;
+use crate::platform;
 
 /// A shell command, and whether this program ends by signals from the keyboard.
 #[derive(Debug)]
@@ -29,9 +27,7 @@ impl Editor {
         let set = |name| env::var_os(name).filter(|command| !command.is_empty());
         let command = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
         let ends_by_signal = Arc::new(AtomicBool::new(true));
-        for signal in not_ignored(&[SIGINT, SIGQUIT]) {
-            register_conditional_default(signal, Arc::clone(&ends_by_signal)).context("cannot handle signals")?;
-        }
+        platform::pass_keyboard_signals_to_child(&ends_by_signal)?;
         Ok(Self { command, ends_by_signal })
     }
 

@@ -1,6 +1,5 @@
 //! Ctrl-Z and SIGTSTP: restores the terminal and stops the client as a job of its shell.
 
-use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use anyhow::Context;
@@ -8,39 +7,38 @@ use rustix::process::{Signal, getpgid, getpid, getppid, getsid, kill_current_pro
 use signal_hook::consts::{SIGCONT, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::message::Message;
 use crate::signals::not_ignored;
 
-/// Sends SIGTSTP and SIGCONT to `messages`, unless SIGTSTP is ignored.
+/// Calls `tell` in a thread of its own until it returns false: with true at SIGTSTP, unless that is ignored, and with false at
+/// SIGCONT.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
-pub(super) fn tell(messages: SyncSender<Message>) -> anyhow::Result<()> {
+pub(crate) fn on_job_control(mut tell: impl FnMut(bool) -> bool + Send + 'static) -> anyhow::Result<()> {
     let mut heeded = not_ignored(&[SIGTSTP]);
     heeded.push(SIGCONT);
     let mut signals = Signals::new(heeded).context("cannot handle signals")?;
-    let tell = move || {
+    let run = move || {
         for signal in signals.forever() {
-            let message = if signal == SIGCONT { Message::Continue } else { Message::Suspend };
-            if messages.send(message).is_err() {
+            if !tell(signal == SIGTSTP) {
                 return;
             }
         }
     };
     // The thread ends with the process.
-    thread::Builder::new().name("job".to_owned()).spawn(tell).context("cannot start a thread")?;
+    thread::Builder::new().name("job".to_owned()).spawn(run).context("cannot start a thread")?;
     Ok(())
 }
 
 /// Stops every process of the job, as the terminal does at Ctrl-Z outside raw mode.
-pub(super) fn suspend() {
+pub(crate) fn suspend() {
     // A process may always signal itself.
     let _ = kill_current_process_group(Signal::TSTP);
 }
 
 /// Stops this process if a shell can continue it, as the kernel does at SIGTSTP: it does not stop a process group
 /// without such a parent (setpgid(2), orphaned).
-pub(super) fn stop() {
+pub(crate) fn stop() {
     let is_job = getppid().is_some_and(|parent| {
         let (group, session) = (getpgid(Some(parent)), getsid(Some(parent)));
         group.is_ok() && group != getpgid(None) && session.is_ok() && session == getsid(None)

@@ -32,7 +32,7 @@ const MAX_INTERPRETER_LINE: u64 = 256;
 /// Why a command cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum StartError {
+pub(crate) enum StartError {
     /// The program does not exist, or this user may not run it.
     #[error("cannot run {program}")]
     Program { program: String, source: io::Error },
@@ -57,7 +57,7 @@ pub(super) enum StartError {
 
 impl StartError {
     /// True if and only if the program itself is at fault, not the map.
-    pub(super) fn is_program_error(&self) -> bool {
+    pub(crate) fn is_program_error(&self) -> bool {
         matches!(self, Self::Program { .. } | Self::Interpreter { .. })
     }
 }
@@ -66,7 +66,7 @@ impl StartError {
 ///
 /// # Errors
 /// If it would not.
-pub(super) fn check(command: &Command) -> Result<(), StartError> {
+pub(crate) fn check_start(command: &Command) -> Result<(), StartError> {
     let environment = environment(command);
     let program = command.get_program();
     let name = || program.display().to_string();
@@ -165,10 +165,10 @@ mod tests {
             command.envs((0..count).map(|number| (format!("v{number}"), "x".repeat(90_000))));
             command
         };
-        let mut largest = (1..100).take_while(|count| check(&variables(*count)).is_ok()).last().unwrap();
+        let mut largest = (1..100).take_while(|count| check_start(&variables(*count)).is_ok()).last().unwrap();
         assert!(starts(&mut variables(largest)), "{largest}");
         largest += 2;
-        assert!(matches!(check(&variables(largest)), Err(StartError::TooLarge { .. })));
+        assert!(matches!(check_start(&variables(largest)), Err(StartError::TooLarge { .. })));
         assert!(!starts(&mut variables(largest)), "{largest}");
     }
 
@@ -176,9 +176,9 @@ mod tests {
     fn a_variable_of_128_kib_is_too_long() {
         let mut command = Command::new("true");
         command.env("x", "y".repeat(MAX_VARIABLE - 3));
-        assert!(check(&command).is_ok() && starts(&mut command));
+        assert!(check_start(&command).is_ok() && starts(&mut command));
         command.env("x", "y".repeat(MAX_VARIABLE - 2));
-        assert!(matches!(check(&command), Err(StartError::TooLong { .. })));
+        assert!(matches!(check_start(&command), Err(StartError::TooLong { .. })));
     }
 
     #[test]
@@ -193,13 +193,14 @@ mod tests {
         let script = file("mapcast-script", "#!/bin/sh\nexit 0\n", 0o755);
         let broken = file("broken", "#! /no/such/interpreter -x\n", 0o755);
         let plain = file("plain", "#!/bin/sh\n", 0o644);
-        assert!(check(&Command::new(&script)).is_ok());
-        assert!(check(Command::new("mapcast-script").env("PATH", directory.path())).is_ok());
+        assert!(check_start(&Command::new(&script)).is_ok());
+        assert!(check_start(Command::new("mapcast-script").env("PATH", directory.path())).is_ok());
         assert!(
-            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_program_error())
+            check_start(Command::new("mapcast-script").env("PATH", "/usr/bin"))
+                .is_err_and(|error| error.is_program_error())
         );
         for program in [broken, plain, directory.path().to_owned(), directory.path().join("missing")] {
-            let error = check(&Command::new(&program)).unwrap_err();
+            let error = check_start(&Command::new(&program)).unwrap_err();
             assert!(error.is_program_error(), "{error}");
         }
     }

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds both programs for Windows and tries them under Wine. Needs Debian's gcc-mingw-w64-x86-64-win32 and wine64, python3, and the
+# source of the standard library (scripts/check-targets.sh). Takes a minute after the build, and ends by itself. Changes nothing
+# outside target/. Exit codes: 0 all checks passed, 1 a check failed, 77 something is missing.
+#
+#   scripts/try-windows.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+wine=$(command -v wine64 || ls /usr/lib/wine/wine64 2>/dev/null) || { echo "no wine64" >&2; exit 77; }
+command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "no x86_64-w64-mingw32-gcc" >&2; exit 77; }
+command -v python3 >/dev/null || { echo "no python3" >&2; exit 77; }
+library=$(scripts/check-targets.sh --print-source) || exit 77
+
+target=x86_64-pc-windows-gnu
+RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
+    cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins --no-default-features --features cli,redis
+work=$(mktemp -d "$PWD/target/other-systems/try.XXXXXX")
+cp target/other-systems/target/$target/debug/mapcast-{server,client}.exe "$work"
+x86_64-w64-mingw32-gcc -shared -o "$work/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
+
+export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=;bcryptprimitives=n"
+clean_up() {
+    # Ends what still runs in this prefix, and nothing else.
+    [ ! -d "$WINEPREFIX" ] || "${wine%/*}/wineserver64" -k 2>/dev/null || wineserver -k 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+timeout 180 "$wine" cmd /c exit >/dev/null 2>&1 || { echo "Wine does not start here" >&2; exit 77; }
+timeout 600 python3 tests/windows/try.py "$wine" "$work"
