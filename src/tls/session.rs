@@ -1,6 +1,6 @@
 //! A TLS session over a non-blocking socket.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use rustls::Connection;
 
@@ -166,7 +166,7 @@ impl State {
     /// Sends all pending records.
     fn push(&mut self, mut socket: impl Write) -> io::Result<()> {
         while self.tls.wants_write() {
-            match self.tls.write_tls(&mut socket) {
+            match self.tls.write_tls(&mut SingleWrite(&mut socket)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -192,6 +192,27 @@ impl State {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
             read => read.map(Some),
         }
+    }
+}
+
+/// Writes a single buffer with `write`. rustls calls `write_vectored` for a single record too, and `writev(2)` to a socket
+/// costs more than `send(2)` (measured).
+struct SingleWrite<W>(W);
+
+impl<W: Write> Write for SingleWrite<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match buffers {
+            [bytes] => self.0.write(bytes),
+            _ => self.0.write_vectored(buffers),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
