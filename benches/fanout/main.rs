@@ -62,7 +62,7 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run only this scenario: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
+    /// Run only this scenario: changes, large, huge, modes, tls, repeat, connect, idle, stop, stalled, many, http, relay,
     /// redis, tree or recovery; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
