@@ -19,7 +19,7 @@ use crate::connection::{
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
-use crate::frame::Frame;
+use crate::frame::{Frame, HEADER_LEN};
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
@@ -29,10 +29,10 @@ use crate::sync::Mutex;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
-/// The largest first frame that the accept loop sends, with its header: 16 KiB. A new connection accepts that much at once:
-/// ten segments (RFC 6928), and the 16 KiB of unsent bytes that its socket may hold. A larger frame would leave a part to the
-/// connection's thread, and the accept loop would have copied the other one for nothing.
-pub(super) const MAX_FIRST_FRAME: usize = 16 * 1024;
+/// The largest first frame that the accept loop sends: a payload of 16 KiB, and its header. A new connection accepts that much
+/// at once: ten segments (RFC 6928), and the 16 KiB of unsent bytes that its socket may hold. A larger frame would leave a part
+/// to the connection's thread, and the accept loop would have copied the other one for nothing.
+pub(super) const MAX_FIRST_FRAME: usize = HEADER_LEN + 16 * 1024;
 
 /// The state shared by all connections of a server.
 #[derive(Debug)]
