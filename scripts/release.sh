@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the files of a release into dist/: static programs for Linux, programs for Windows, Debian packages, the documentation, a list
 # of the dependencies (CycloneDX), and SHA256SUMS. Tries the programs where this machine can run them. The last lines name each file
-# that is missing, and each that was not tried, with the reason. Exit codes: 0 dist/ is complete and tried, 1 a step failed, 2 wrong
-# arguments, 3 something cannot be built or tried here.
+# that is missing, and each that was not tried, with the reason. Exit codes: 0 everything was built and tried, 1 a step failed, 2
+# wrong arguments, 3 something cannot be built or tried here.
 #
 #   scripts/release.sh                                   # everything
 #   scripts/release.sh x86_64-unknown-linux-musl docs    # these alone, beside what dist/ has of this version
@@ -254,11 +254,11 @@ ls -l dist
 grep -qF "## $version" CHANGELOG.md || echo "note: CHANGELOG.md has no heading $version"
 for part in "${all[@]}"; do
     case " $* " in *" $part "*) continue ;; esac
-    files_of "$part" | while read -r file; do [ -e "dist/$file" ] || echo "missing: $file: not in the arguments" >>"$work/notes"; done
+    files_of "$part" | while read -r file; do [ -e "dist/$file" ] || echo "note: dist/ lacks $file, which is not in the arguments"; done
 done
 if [ -e "$work/notes" ]; then
     cat "$work/notes"
     [ -z "$failed" ] || exit 1
     exit 3
 fi
-echo "dist/ is complete"
+echo "every file was built and tried"
