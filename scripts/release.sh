@@ -164,6 +164,8 @@ release_linux() {
     local stage=mapcast-$version-$1
     documents "$work/$stage"
     cp -r packaging/systemd "$work/$stage/"
+    cp packaging/debian/default "$work/$stage/systemd/mapcast.default"
+    cp packaging/debian/50-mapcast.conf "$work/$stage/systemd/"
     cp "$built/mapcast-server" "$built/mapcast-client" "$work/$stage/"
     pack "$work/$stage" "$stage.tar.gz" "$1"
     if ! emulator_for "$1"; then
