@@ -124,7 +124,8 @@ build() {
     local IFS=$'\x1f'
     export CARGO_ENCODED_RUSTFLAGS=${flags[*]}
     unset IFS
-    cargo "$1" --release --locked --bins --features tls-aws-lc --target "$2" "${std[@]}"
+    # The linker for Windows writes the time into the programs, and cargo does not link again when only the time differs.
+    SOURCE_DATE_EPOCH=0 cargo "$1" --release --locked --bins --features tls-aws-lc --target "$2" "${std[@]}"
     built=$CARGO_TARGET_DIR/$target/release
     local named
     named=$(grep -lF -e "$PWD" -e "${CARGO_HOME:-$HOME/.cargo}/" "$built"/mapcast-{server,client}{,.exe} 2>/dev/null || true)
