@@ -4,18 +4,25 @@
 # outside target/. Exit codes: 0 all checks passed, 1 a check failed, 77 something is missing.
 #
 #   scripts/try-windows.sh
+#   scripts/try-windows.sh DIRECTORY   # does not build, and tries mapcast-server.exe and mapcast-client.exe of that directory
 set -euo pipefail
+[ $# -lt 2 ] || { echo "usage: $0 [DIRECTORY]" >&2; exit 2; }
+programs=$(realpath "${1:-.}")
 cd "$(dirname "$0")/.."
 wine=$(command -v wine64 || ls /usr/lib/wine/wine64 2>/dev/null) || { echo "no wine64" >&2; exit 77; }
 command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "no x86_64-w64-mingw32-gcc" >&2; exit 77; }
 command -v python3 >/dev/null || { echo "no python3" >&2; exit 77; }
-library=$(scripts/check-targets.sh --print-source) || exit 77
 
-target=x86_64-pc-windows-gnu
-RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
-    cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins --no-default-features --features cli,redis
+if [ $# = 0 ]; then
+    library=$(scripts/check-targets.sh --print-source) || exit 77
+    target=x86_64-pc-windows-gnu
+    RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
+        cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins --no-default-features --features cli,redis
+    programs=target/other-systems/target/$target/debug
+fi
+mkdir -p target/other-systems
 work=$(mktemp -d "$PWD/target/other-systems/try.XXXXXX")
-cp target/other-systems/target/$target/debug/mapcast-{server,client}.exe "$work"
+cp "$programs"/mapcast-{server,client}.exe "$work"
 x86_64-w64-mingw32-gcc -shared -o "$work/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
 
 export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=;bcryptprimitives=n"
