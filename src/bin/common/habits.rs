@@ -2,20 +2,33 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Options, and what to do instead.
-pub(crate) type Habits = &'static [(&'static [&'static str], &'static str)];
+use crate::typed::Typed;
 
-/// Replaces the tip on an unknown option that is in `habits`, and removes the tip to pass an option as a value.
-pub(crate) fn explain(error: &mut clap::Error, habits: Habits) {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return };
-    if error.kind() != ErrorKind::UnknownArgument || !word.starts_with('-') {
-        return;
-    }
+/// Options of other programs, what to type in their place, if a value that follows stays, and what to do in words.
+pub(crate) type Habits = &'static [(&'static [&'static str], Option<&'static [&'static str]>, &'static str)];
+
+/// Returns the unknown option in `error`.
+pub(crate) fn unknown_option(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     let option = word.split('=').next().unwrap_or_default();
-    let known = habits.iter().find(|(options, _)| options.contains(&option));
-    if let Some((_, tip)) = known {
-        set_tip(error, (*tip).to_owned());
-    } else if error.get(ContextKind::SuggestedArg).is_none() {
+    (error.kind() == ErrorKind::UnknownArgument && word.starts_with('-')).then(|| option.to_owned())
+}
+
+/// Returns what to do instead of the unknown `option`: the valid line for what was typed, or else the words in `habits`.
+pub(crate) fn tip(option: &str, habits: Habits, typed: &Typed<'_>) -> Option<String> {
+    let (_, words, text) = habits.iter().find(|(options, ..)| options.contains(&option))?;
+    let line = words.and_then(|words| typed.with_option(option, words));
+    Some(line.map_or_else(|| (*text).to_owned(), |line| write(&line)))
+}
+
+/// Returns the tip to type `line`.
+pub(crate) fn write(line: &str) -> String {
+    format!("write {line}")
+}
+
+/// Removes the tip to pass an unknown option as a value.
+pub(crate) fn remove_value_tip(error: &mut clap::Error) {
+    if unknown_option(error).is_some() && error.get(ContextKind::SuggestedArg).is_none() {
         error.remove(ContextKind::Suggested);
     }
 }

@@ -1,6 +1,7 @@
 //! The command line and the environment, parsed once into a validated configuration.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
+mod aliases;
 mod common;
 mod conflict;
 mod follow;
@@ -23,6 +24,7 @@ use crate::duration::parse_nonzero;
 use crate::environment;
 use crate::manual::HELP;
 use crate::timeout;
+use crate::typed::Typed;
 use common::CommonArgs;
 use conflict::{conflict, reject_follow_options, reject_options_without_effect};
 use follow::FollowArgs;
@@ -54,8 +56,8 @@ pub(crate) fn definition() -> clap::Command {
 fn explained(error: clap::Error, words: &[OsString]) -> clap::Error {
     let parse = |definition| command_line(definition, words).map(drop);
     let mut error = environment::name_the_cause(error, &definition(), parse);
-    let (command, address) = tips::rough(definition(), words);
-    tips::explain(&mut error, &definition(), (command.as_deref(), address.as_deref()));
+    let is_valid = |words: &[OsString]| command_line(definition(), words).is_ok();
+    tips::explain(&mut error, &definition(), &Typed::new("mapcast-client", words, &is_valid), words);
     error
 }
 
@@ -274,16 +276,26 @@ fn unknown_host_hint(matches: &ArgMatches) -> Option<String> {
 
 /// Returns a warning if the address is probably a mistyped command.
 fn host_notice(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
-    let word = one_word_address(matches).filter(|_| matches.subcommand_name().is_none())?;
-    let meant = tips::mistyped(command, word)?;
-    Some(format!("{word} is taken for a host; did you mean the command {meant}?"))
+    if matches.subcommand_name().is_some() {
+        return None;
+    }
+    if let Some(entry) = typed_address(matches).filter(|word| word.contains('=')) {
+        return Some(format!("{entry} is taken for a host; to set an entry use the command set"));
+    }
+    let word = one_word_address(matches)?;
+    let meant = aliases::meant(command, word)?;
+    Some(format!("{word} is taken for a host; {}", meant.question()))
 }
 
 /// Returns the address if it was typed as one word.
 fn one_word_address(matches: &ArgMatches) -> Option<&str> {
+    typed_address(matches).filter(|word| !word.contains(['.', ':']))
+}
+
+/// Returns the address if it was typed.
+fn typed_address(matches: &ArgMatches) -> Option<&str> {
     let is_typed = matches.value_source("address") == Some(ValueSource::CommandLine);
-    let word = matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()?;
-    (!word.contains(['.', ':'])).then_some(word)
+    matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ mod source;
 mod systemd;
 mod tips;
 mod tls;
+#[path = "../common/typed.rs"]
+mod typed;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
