@@ -356,11 +356,12 @@ impl Follower {
     /// Logs a lost connection, and notifies the observer.
     fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (advice, cause) = (reason.and_then(self.config.advice), LossCause::of(reason));
-        let text = reason.map_or_else(|| "closed by the server".to_owned(), |error| ErrorChain(error).to_string());
+        let text = || reason.map_or_else(String::new, |error| ErrorChain(error).to_string());
         let (mut reason, what_next) = match cause {
-            LossCause::NotConnected => (text, "trying again"),
-            LossCause::Silent => (text, "reconnecting"),
-            LossCause::Closed | LossCause::Failed => (format!("connection lost: {text}"), "reconnecting"),
+            LossCause::NotConnected => (text(), "trying again"),
+            LossCause::Closed => ("connection lost: closed by the server".to_owned(), "reconnecting"),
+            LossCause::Failed => (format!("connection lost: {}", text()), "reconnecting"),
+            LossCause::Silent => (text(), "reconnecting"),
         };
         reason += &advice_suffix(advice);
         let level = self.loss_log.level(&reason, Instant::now());
