@@ -2,6 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::nearest::nearest;
 use crate::typed::Typed;
 
 /// Options of other programs, what to type in their place, if a value that follows stays, and what to do in words.
@@ -26,9 +27,22 @@ pub(crate) fn write(line: &str) -> String {
     format!("write {line}")
 }
 
-/// Removes the tip to pass an unknown option as a value.
-pub(crate) fn remove_value_tip(error: &mut clap::Error) {
-    if unknown_option(error).is_some() && error.get(ContextKind::SuggestedArg).is_none() {
+/// Removes a tip that misleads: to pass an unknown option as a value, unless it is a number, or to use an option that is not
+/// similar.
+pub(crate) fn remove_wrong_tip(error: &mut clap::Error) {
+    let Some(option) = unknown_option(error) else { return };
+    let is_number =
+        option.starts_with(|first: char| first == '-') && option[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_similar = match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(found)) => {
+            nearest(&option, [found.as_str()]).is_some() || option.starts_with(found) || found.starts_with(&option)
+        }
+        _ => false,
+    };
+    if !is_similar {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    if !is_number {
         error.remove(ContextKind::Suggested);
     }
 }

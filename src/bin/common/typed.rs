@@ -42,7 +42,10 @@ impl<'w> Typed<'w> {
     /// Returns the line with `words` in place of the `count` words at `place`.
     pub(crate) fn with_words(&self, place: usize, count: usize, words: &[&str]) -> Option<String> {
         let mut line = self.words.clone();
-        line.splice(place..(place + count).min(self.words.len()), words.iter().map(|word| (*word).to_owned()));
+        line.splice(
+            place..place.saturating_add(count).min(self.words.len()),
+            words.iter().map(|word| (*word).to_owned()),
+        );
         self.line(&line)
     }
 

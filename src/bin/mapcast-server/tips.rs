@@ -54,7 +54,7 @@ pub(crate) fn explained(mut error: clap::Error, typed: &Typed<'_>) -> clap::Erro
     }
     match tip(&error, typed) {
         Some(tip) => set_tip(&mut error, tip),
-        None => habits::remove_value_tip(&mut error),
+        None => habits::remove_wrong_tip(&mut error),
     }
     error
 }
@@ -63,10 +63,20 @@ fn tip(error: &clap::Error, typed: &Typed<'_>) -> Option<String> {
     if let Some(option) = habits::unknown_option(error) {
         return option_tip(&option, typed);
     }
-    let is_source = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::Strings(args)) if args.iter().any(|arg| arg.contains("--source")));
-    let of_token = matches!(error.get(ContextKind::PriorArg), Some(ContextValue::String(arg)) if arg.contains("--http-token-file"));
+    let names = |kind, option: &str| match error.get(kind) {
+        Some(ContextValue::String(arg)) => arg.contains(option),
+        Some(ContextValue::Strings(args)) => args.iter().any(|arg| arg.contains(option)),
+        _ => false,
+    };
+    let of_token = ["--http-token-file", "--source"]
+        .iter()
+        .any(|option| names(ContextKind::InvalidArg, option) || names(ContextKind::PriorArg, option));
     match error.kind() {
-        ErrorKind::ArgumentConflict if is_source || of_token => Some(WRITABLE.to_owned()),
+        ErrorKind::ArgumentConflict if of_token => Some(WRITABLE.to_owned()),
+        ErrorKind::MissingRequiredArgument if typed.position("greet").is_some() => {
+            let line = typed.with_words(typed.words().len(), 0, &["Hola"]);
+            line.map(|line| format!("for example: {line}"))
+        }
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => word_tip(typed),
         _ => None,
     }
@@ -104,6 +114,13 @@ fn word_tip(typed: &Typed<'_>) -> Option<String> {
     }
     if CLIENT_COMMANDS.contains(&first.as_str()) {
         return Some(of_client(first));
+    }
+    if first == "echo" {
+        return Some("the client sends the text: mapcast-client echo 127.0.0.1:8080 TEXT".to_owned());
+    }
+    if first == "greet" {
+        let words = words.get(2..)?.join(" ");
+        return typed.with_words(2, usize::MAX, &[&words]).map(|line| write(&line));
     }
     let addresses = (1..words.len()).filter(|place| is_address(&words[*place]));
     let mut lines = addresses.filter_map(|place| typed.with_words(place, 1, &["--listen", &words[place]]));
@@ -149,6 +166,8 @@ pub(crate) fn on_source(source: &str) -> Option<String> {
         format!("a port is not a source; to listen there, use --listen {source}")
     } else if STARTS.contains(&source) {
         START.to_owned()
+    } else if source == "version" {
+        "use --version".to_owned()
     } else if CLIENT_COMMANDS.contains(&source) {
         of_client(source)
     } else if let Some(command) = nearest(source, COMMANDS) {

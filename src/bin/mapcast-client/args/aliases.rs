@@ -11,10 +11,12 @@ pub(super) enum Meant<'d> {
     Follow,
     /// The server.
     Server,
+    /// The option `--version`.
+    Version,
 }
 
 /// The names of commands in other programs, and what they are called here.
-const ALIASES: [(&[&str], Meant<'static>); 8] = [
+const ALIASES: [(&[&str], Meant<'static>); 9] = [
     (&["cat", "dump", "list", "ls", "print", "read", "show"], Meant::Command("get")),
     (&["add", "assign", "put", "update", "write"], Meant::Command("set")),
     (&["delete", "remove", "rm", "unset"], Meant::Command("del")),
@@ -23,6 +25,7 @@ const ALIASES: [(&[&str], Meant<'static>); 8] = [
     (&["conns", "connections", "who"], Meant::Command("clients")),
     (&["follow", "listen", "monitor", "stream", "sub", "subscribe", "tail", "watch"], Meant::Follow),
     (&["daemon", "run", "serve", "server", "start"], Meant::Server),
+    (&["version"], Meant::Version),
 ];
 
 /// Returns what `word` is probably meant to be: what another program calls a command, or a mistyped command of `definition`.
@@ -39,6 +42,7 @@ impl Meant<'_> {
             Meant::Command(command) => format!("did you mean the command {command}?"),
             Meant::Follow => "maps are followed without a command: mapcast-client HOST:PORT".to_owned(),
             Meant::Server => "the server is another program: mapcast-server".to_owned(),
+            Meant::Version => "use --version".to_owned(),
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn explain(error: &mut clap::Error, definition: &clap::Command, typed
     let line = Line { definition, typed, command: command.as_deref(), address: address.as_deref() };
     match line.tip(error) {
         Some(tip) => set_tip(error, tip),
-        None => habits::remove_value_tip(error),
+        None => habits::remove_wrong_tip(error),
     }
 }
 
@@ -107,7 +107,7 @@ impl Line<'_> {
                 self.typed.with_words(place, 1, &[command]).or_else(set)
             }
             Meant::Follow => self.typed.with_words(place, 1, &[]),
-            Meant::Server => None,
+            Meant::Server | Meant::Version => None,
         };
         Some(line.map_or_else(|| meant.question(), |line| write(&line)))
     }
@@ -116,7 +116,13 @@ impl Line<'_> {
         if ADDRESSES.contains(&option) {
             return Some(self.address_option(option));
         }
-        if let Some(tip) = habits::tip(option, HABITS, self.typed) {
+        let own: Habits = match self.command {
+            Some("get" | "del") => &[(&["-k", "--key"], Some(&[]), "write the key without an option")],
+            Some("clients") => &[(&["-n", "--count"], Some(&["--limit"]), "use --limit N")],
+            Some("completions") => &[(&["-s", "--shell"], Some(&[]), "write the shell without an option")],
+            _ => &[],
+        };
+        if let Some(tip) = habits::tip(option, own, self.typed).or_else(|| habits::tip(option, HABITS, self.typed)) {
             return Some(tip);
         }
         let is_known = |command: &clap::Command| {
@@ -201,19 +207,42 @@ impl Line<'_> {
             }
             _ => None,
         });
-        let general = "a command precedes its arguments, and there is one address: see --help";
-        line.map(|line| write(&line)).or_else(|| self.command.is_none().then(|| general.to_owned()))
+        if let Some(line) = line {
+            return Some(write(&line));
+        }
+        match self.command {
+            None => Some(place.and_then(|place| self.option_or_key(place, word)).unwrap_or_else(|| {
+                "a command precedes its arguments, and there is one address: see --help".to_owned()
+            })),
+            Some(command) => self.has_http(command).then(|| "name the server with --http HOST:PORT".to_owned()),
+        }
+    }
+
+    /// For a word that may be an option without its hyphens, or the key of an entry.
+    fn option_or_key(&self, place: usize, word: &str) -> Option<String> {
+        let option = self.typed.with_words(place, 1, &[&format!("--{word}")]).map(|line| write(&line));
+        let is_key = !is_address(word) && !word.contains(['=', ':', '.']);
+        let key = || self.typed.with_words(place, 1, &["-k", word]).filter(|_| is_key);
+        option.or_else(|| key().map(|line| format!("to print this entry, {}", write(&line))))
     }
 
     /// For a word that is not `KEY=VALUE`.
     fn entry(&self, word: &str) -> Option<String> {
         let place = self.typed.position(word)?;
-        if is_address(word) {
-            return self.typed.with_words(place, 1, &["--http", word]).map(|line| write(&line));
+        if word.starts_with('{') {
+            return Some("mapcast-client edit changes the whole map".to_owned());
         }
-        let value = self.typed.words().get(place + 1)?;
-        let entry = format!("{word}={value}");
-        self.typed.with_words(place, 2, &[&entry]).map(|line| write(&line))
+        let of_server = || self.typed.with_words(place, 1, &["--http", word]).filter(|_| is_address(word));
+        let next = |at: usize| self.typed.words().get(place + at).map(String::as_str);
+        let key = word.strip_suffix(':').unwrap_or(word);
+        // KEY = VALUE, KEY: VALUE and KEY VALUE.
+        let of_three =
+            || self.typed.with_words(place, 3, &[&format!("{key}={}", next(2)?)]).filter(|_| next(1) == Some("="));
+        let of_two = || self.typed.with_words(place, 2, &[&format!("{key}={}", next(1)?)]);
+        // KEY:VALUE.
+        let of_one = || self.typed.with_words(place, 1, &[&key.replacen(':', "=", 1)]);
+        let line = of_server().or_else(of_three).or_else(of_one).or_else(of_two);
+        line.map(|line| write(&line))
     }
 }
 

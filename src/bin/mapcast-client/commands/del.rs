@@ -8,6 +8,7 @@ use super::map_access::{Summary, Written, patch, read_map};
 use super::set::{MAX_ATTEMPTS, done};
 use crate::address::warn_of_address;
 use crate::exit::Exit;
+use crate::hidden::show_key;
 use crate::selection::MissingKey;
 
 /// Removes every entry in one change.
@@ -18,6 +19,9 @@ pub(super) fn del(client: &HttpClient, keys: &[String]) -> anyhow::Result<Summar
     del_existing(client, keys).inspect_err(|error| {
         if matches!(Exit::of(error), Exit::NotConnected | Exit::KeyMissing) {
             keys.iter().for_each(|key| warn_of_address(key, "--http"));
+            if let Some(entry) = keys.iter().find(|key| key.contains('=')) {
+                log::warn!("{} is taken for a key; del has keys without values", show_key(&Key::from(entry.as_str())));
+            }
         }
     })
 }

@@ -54,12 +54,16 @@ fn a_wrong_command_line_has_a_tip() {
         (&["a.json", "b.json"], "unexpected argument 'b.json'; there is one FILE"),
         (&["f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
         (&["--source", "f.json", "--http", "1", "--http-token-file", "t"], "use --state FILE in place of it"),
+        (&["--http-token-file", "t", "f.json"], "use --state FILE in place of it"),
+        (&["echo", "hola"], "mapcast-client echo 127.0.0.1:8080 TEXT"),
+        (&["greet", "a", "b"], "write mapcast-server greet 'a b'"),
+        (&["greet"], "for example: mapcast-server greet Hola"),
     ] {
         let words: Vec<OsString> = ["mapcast-server"].iter().chain(words).map(Into::into).collect();
         let error = Cli::parse_words(definition(), &words).unwrap_err();
         let text = Cli::with_typed(&words, |typed| tips::explained(error, typed)).format(&mut definition()).to_string();
         assert!(text.contains(tip) && !text.contains("hunter2"), "{words:?}: {text}");
-        let is_of_command = words[1] == "echo";
+        let is_of_command = words[1] == "echo" || words[1] == "greet";
         assert!(is_of_command || text.contains("Usage: mapcast-server [OPTIONS] [FILE]\n"), "{text}");
     }
 }
