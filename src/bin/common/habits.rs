@@ -27,6 +27,12 @@ pub(crate) fn write(line: &str) -> String {
     format!("write {line}")
 }
 
+/// True if and only if `tip` is one of [`write()`].
+#[allow(dead_code, reason = "only the client asks")]
+pub(crate) fn is_line(tip: &str) -> bool {
+    tip.starts_with("write mapcast-")
+}
+
 /// Removes a tip that misleads: to pass an unknown option as a value, unless it is a number, or to use an option that is not
 /// similar.
 pub(crate) fn remove_wrong_tip(error: &mut clap::Error) {
@@ -35,7 +41,8 @@ pub(crate) fn remove_wrong_tip(error: &mut clap::Error) {
         option.starts_with(|first: char| first == '-') && option[1..].starts_with(|c: char| c.is_ascii_digit());
     let is_similar = match error.get(ContextKind::SuggestedArg) {
         Some(ContextValue::String(found)) => {
-            nearest(&option, [found.as_str()]).is_some() || option.starts_with(found) || found.starts_with(&option)
+            let (typed, known) = (option.trim_start_matches('-'), found.trim_start_matches('-'));
+            nearest(typed, [known]).is_some() || option.starts_with(found) || found.starts_with(&option)
         }
         _ => false,
     };

@@ -11,8 +11,9 @@ pub(crate) struct Typed<'w> {
 }
 
 /// What the host and the port of an address are called in other programs.
-const HOSTS: [&str; 9] = ["-H", "-b", "-a", "--host", "--bind", "--addr", "--address", "--connect", "--server"];
-const PORTS: [&str; 3] = ["-p", "-P", "--port"];
+const HOSTS: [&str; 10] =
+    ["-addr", "-H", "-b", "-a", "--host", "--bind", "--addr", "--address", "--connect", "--server"];
+const PORTS: [&str; 4] = ["-port", "-p", "-P", "--port"];
 
 impl<'w> Typed<'w> {
     /// Returns the words of a command line of `program`. `is_valid` returns true if and only if the program accepts the words.
@@ -57,6 +58,16 @@ impl<'w> Typed<'w> {
         self.with_words(place, 1, &words)
     }
 
+    /// Returns the line with two hyphens in front of each option of several letters that has one.
+    pub(crate) fn with_two_hyphens(&self) -> Option<String> {
+        let is_long = |word: &str| word.len() > 2 && word[1..].starts_with(|letter: char| letter.is_ascii_alphabetic());
+        let with_two = |word: &String| {
+            if word.starts_with('-') && is_long(word) { format!("-{word}") } else { word.clone() }
+        };
+        let words: Vec<String> = self.words.iter().map(with_two).collect();
+        (words != self.words).then(|| self.line(&words))?
+    }
+
     /// Returns the line with the typed `--host` and `--port`, or what other programs call them, as the address that follows
     /// `option`; without a port that is `port`, if there is one.
     pub(crate) fn with_address(&self, option: Option<&str>, port: Option<&str>) -> Option<String> {
@@ -95,7 +106,13 @@ impl<'w> Typed<'w> {
             }
             let attached = |option: &&str| {
                 let rest = word.strip_prefix(*option)?;
-                if option.starts_with("--") { rest.strip_prefix('=') } else { Some(rest.trim_start_matches('=')) }
+                if option.len() > 2 {
+                    return rest.strip_prefix('=');
+                }
+                let value = rest.trim_start_matches('=');
+                // Not `-pretty`.
+                let is_port = value.starts_with(|first: char| first.is_ascii_digit());
+                (is_port || !PORTS.contains(option)).then_some(value)
             };
             let value = options.iter().find_map(attached)?;
             Some((place, Some(value.to_owned())))
@@ -159,12 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_option_has_two_hyphens() {
+        let typed = |words: &[&str]| typed(words, &|_| true).with_two_hyphens();
+        assert_eq!(typed(&["-once", "-q", "--wait"]).as_deref(), Some("p --once -q --wait"));
+        assert_eq!(typed(&["-q", "-5x", "a-b"]), None);
+    }
+
+    #[test]
     fn a_host_and_a_port_are_one_address() {
         for (words, wanted) in [
             (&["x", "--host", "h", "y"][..], "p x -l h:80 y"),
             (&["--port", "1"], "p -l 1"),
             (&["-p1", "x", "--host=h"], "p -l h:1 x"),
             (&["--host", "h:2"], "p -l h:2"),
+            (&["-port", "1"], "p -l 1"),
         ] {
             let line = typed(words, &|_| true).with_address(Some("-l"), Some("80"));
             assert_eq!(line.as_deref(), Some(wanted), "{words:?}");

@@ -80,7 +80,7 @@ fn command_line(definition: clap::Command, words: &[OsString]) -> Result<Command
         let name = id.to_uppercase();
         format!("the variable MAPCAST_{name} has no effect without MAPCAST_TLS: the connection is not encrypted")
     };
-    let unknown_host_hint = unknown_host_hint(&matches);
+    let unknown_host_hint = unknown_host_hint(&matches, words);
     let mut notices: Vec<String> = without_tls.into_iter().map(of_tls).collect();
     // A shell reads completions at each start.
     if name.as_deref() != Some("completions") {
@@ -264,11 +264,19 @@ impl CommandLine {
 
 /// Returns what to type if the host is unknown: the address was typed as one word, as commands and texts are. A host may
 /// have that name too.
-fn unknown_host_hint(matches: &ArgMatches) -> Option<String> {
+fn unknown_host_hint(matches: &ArgMatches, words: &[OsString]) -> Option<String> {
     let of_echo = matches.subcommand_matches("echo");
     let word = one_word_address(of_echo.unwrap_or(matches))?;
     match matches.subcommand_name() {
-        Some("echo") => Some(format!("to send it as text: mapcast-client echo 127.0.0.1:8080 {word}")),
+        Some("echo") => {
+            let typed = Typed::new("mapcast-client", words, &|_| true);
+            let text = of_echo?
+                .get_one::<String>("text")
+                .filter(|text| typed.position(text) == typed.position(word).map(|place| place + 1));
+            let sent = [Some(word), text.map(String::as_str)].into_iter().flatten().collect::<Vec<_>>();
+            let line = typed.with_words(typed.position(word)?, sent.len(), &["127.0.0.1:8080", &sent.join(" ")])?;
+            Some(format!("to send it as text: {line}"))
+        }
         Some(_) => None,
         None => Some("mapcast-client --help lists the commands".to_owned()),
     }

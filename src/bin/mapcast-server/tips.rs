@@ -32,6 +32,9 @@ const HABITS: Habits = &[
     (&["--token", "--token-file"], Some(&["--http-token-file"]), "use --http-token-file FILE"),
     (&["--web", "--page", "--ui", "--http-port"], Some(&["--http"]), "use --http 8081"),
     (&["-o"], None, "the client has this option: mapcast-client -o"),
+    (&["--debug", "--trace", "--log-level"], None, "use -v, -vv, or the variable RUST_LOG"),
+    (&["--log", "--log-file"], None, "the log is on standard error: append 2>FILE"),
+    (&["--user", "--group", "--pidfile", "--pid-file"], None, "use a service manager"),
     (&["--max-clients"], Some(&["--max-connections"]), "use --max-connections N"),
 ];
 
@@ -60,6 +63,12 @@ pub(crate) fn explained(mut error: clap::Error, typed: &Typed<'_>) -> clap::Erro
 }
 
 fn tip(error: &clap::Error, typed: &Typed<'_>) -> Option<String> {
+    let may_have_one_hyphen = [ErrorKind::UnknownArgument, ErrorKind::InvalidValue, ErrorKind::ValueValidation];
+    if may_have_one_hyphen.contains(&error.kind())
+        && let Some(line) = typed.with_two_hyphens()
+    {
+        return Some(write(&line));
+    }
     if let Some(option) = habits::unknown_option(error) {
         return option_tip(&option, typed);
     }
@@ -166,6 +175,8 @@ pub(crate) fn on_source(source: &str) -> Option<String> {
         format!("a port is not a source; to listen there, use --listen {source}")
     } else if STARTS.contains(&source) {
         START.to_owned()
+    } else if ["kill", "quit", "reload", "restart", "stop"].contains(&source) {
+        "not a source; Ctrl-C or SIGTERM stops the server, whose log begins with its pid".to_owned()
     } else if source == "version" {
         "use --version".to_owned()
     } else if CLIENT_COMMANDS.contains(&source) {
@@ -199,6 +210,7 @@ mod tests {
             ("ecko", "did you mean the command echo?"),
             ("serve", "mapcast-server, or mapcast-server FILE"),
             ("get", "mapcast-client get"),
+            ("stop", "Ctrl-C or SIGTERM stops the server"),
             ("x.yaml", "yq -o json x.yaml > x.json"),
             ("https://h/x.json", "HTTP is not supported"),
             ("/", "a directory is not a source"),

@@ -78,6 +78,13 @@ fn a_wrong_command_line_has_a_tip() {
         (&["http://h:1/"], "write HOST:PORT without http://, as h:1"),
         (&["--wait", "5s"], "write --wait=5s"),
         (&["--insecure"], "--tls-ca FILE"),
+        (&["-watch", "h:1"], "write mapcast-client --watch h:1"),
+        (&["-once"], "write mapcast-client --once"),
+        (&["--stale", "5s"], "write mapcast-client --stale-after 5s"),
+        (&["-t", "limit", "-C", "1"], "-k KEY"),
+        (&["--topic", "limit"], "write mapcast-client -k limit"),
+        (&["help", "gett"], "did you mean the command get?"),
+        (&["--log-level", "debug"], "use -v, -vv"),
     ] {
         let refusal = refusal(words);
         assert!(refusal.contains(tip), "{words:?}: {refusal}");
@@ -162,6 +169,10 @@ fn an_unknown_host_may_be_a_command_or_a_text() {
     assert!(!config(&["localhost"]).unwrap().notices.iter().any(|notice| notice.contains("host")));
     assert_eq!(hint(&["localhost"]), "mapcast-client --help lists the commands");
     assert_eq!(hint(&["echo", "hola"]), "to send it as text: mapcast-client echo 127.0.0.1:8080 hola");
+    assert_eq!(
+        hint(&["echo", "-q", "hola", "mundo"]),
+        "to send it as text: mapcast-client echo -q 127.0.0.1:8080 'hola mundo'"
+    );
     assert_eq!(hint(&["echo", "h.example", "hola"]), "");
 }
 

@@ -7,7 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::aliases::{Meant, meant};
 use crate::address::is_address;
 use crate::environment;
-use crate::habits::{self, Habits, set_tip, write};
+use crate::habits::{self, Habits, is_line, set_tip, write};
+use crate::nearest::nearest;
 use crate::typed::Typed;
 
 /// Options of other clients, besides those for an address.
@@ -30,6 +31,11 @@ const HABITS: Habits = &[
     (&["--del", "--delete", "--unset"], None, "use the command: mapcast-client del KEY"),
     (&["--token"], None, "name the file of the token: mapcast-client set --token-file FILE KEY=VALUE"),
     (&["--config"], None, "there is no configuration file: every option has a variable, see --help"),
+    (&["--debug", "--trace", "--log-level"], None, "use -v, -vv, or the variable RUST_LOG"),
+    (&["--log", "--log-file"], None, "the log is on standard error: append 2>FILE"),
+    (&["--reconnect"], Some(&[]), "it reconnects by itself, unless --no-reconnect is given"),
+    (&["-t", "--topic", "--subject", "--entry"], Some(&["-k"]), "print one entry with -k KEY"),
+    (&["-c", "-C", "--max"], Some(&["-n"]), "use -n N"),
     (&["--ssl"], Some(&["--tls"]), "use --tls"),
     (&["--ca", "--cacert", "--cafile"], Some(&["--tls-ca"]), "use --tls --tls-ca FILE"),
     (&["--insecure"], None, "pass the certificate of the server's CA with --tls-ca FILE"),
@@ -69,6 +75,12 @@ impl Line<'_> {
             Some(ContextValue::String(text)) => Some(text.as_str()),
             _ => None,
         };
+        let may_have_one_hyphen = [ErrorKind::UnknownArgument, ErrorKind::InvalidValue, ErrorKind::ValueValidation];
+        if may_have_one_hyphen.contains(&error.kind())
+            && let Some(line) = self.typed.with_two_hyphens()
+        {
+            return Some(write(&line));
+        }
         match error.kind() {
             ErrorKind::MissingRequiredArgument => self.example(),
             ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
@@ -117,12 +129,13 @@ impl Line<'_> {
             return Some(self.address_option(option));
         }
         let own: Habits = match self.command {
-            Some("get" | "del") => &[(&["-k", "--key"], Some(&[]), "write the key without an option")],
+            Some("get" | "del" | "edit") => &[(&["-k", "--key"], Some(&[]), "write the key without an option")],
             Some("clients") => &[(&["-n", "--count"], Some(&["--limit"]), "use --limit N")],
             Some("completions") => &[(&["-s", "--shell"], Some(&[]), "write the shell without an option")],
             _ => &[],
         };
-        if let Some(tip) = habits::tip(option, own, self.typed).or_else(|| habits::tip(option, HABITS, self.typed)) {
+        let of_other = || habits::tip(option, HABITS, self.typed).filter(|tip| self.command.is_none() || is_line(tip));
+        if let Some(tip) = habits::tip(option, own, self.typed).or_else(|| self.beginning(option)).or_else(of_other) {
             return Some(tip);
         }
         let is_known = |command: &clap::Command| {
@@ -151,6 +164,16 @@ impl Line<'_> {
             }
             _ => None,
         }
+    }
+
+    /// If the typed `option` is the beginning of one option.
+    fn beginning(&self, option: &str) -> Option<String> {
+        let begun = option.strip_prefix("--").filter(|begun| begun.len() > 2)?;
+        let command = self.command.and_then(|command| self.definition.find_subcommand(command));
+        let longs = command.unwrap_or(self.definition).get_arguments().filter_map(clap::Arg::get_long);
+        let found: Vec<_> = longs.filter(|long| long.starts_with(begun)).collect();
+        let [long] = found[..] else { return None };
+        self.typed.with_option(option, &[&format!("--{long}")]).map(|line| write(&line))
     }
 
     /// Returns the line with the words before `command` after it.
@@ -196,6 +219,10 @@ impl Line<'_> {
     /// For a word too many.
     fn extra_word(&self, word: &str) -> Option<String> {
         let place = self.typed.position(word);
+        if self.typed.words()[1] == "help" {
+            let names = self.definition.get_subcommands().map(clap::Command::get_name);
+            return Some(format!("did you mean the command {}?", nearest(word, names)?));
+        }
         let line = place.and_then(|place| match self.command {
             Some("status" | "clients") => self.typed.with_words(place, 1, &["--http", word]),
             Some("edit") if is_address(word) => self.typed.with_words(place, 1, &["--http", word]),
