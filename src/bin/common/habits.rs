@@ -37,8 +37,7 @@ pub(crate) fn is_line(tip: &str) -> bool {
 /// similar.
 pub(crate) fn remove_wrong_tip(error: &mut clap::Error) {
     let Some(option) = unknown_option(error) else { return };
-    let is_number =
-        option.starts_with(|first: char| first == '-') && option[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_number = option.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit());
     let is_similar = match error.get(ContextKind::SuggestedArg) {
         Some(ContextValue::String(found)) => {
             let (typed, known) = (option.trim_start_matches('-'), found.trim_start_matches('-'));

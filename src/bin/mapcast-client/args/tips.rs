@@ -197,17 +197,15 @@ impl Line<'_> {
         let has_value = self.typed.words().last().is_some_and(|word| word != option);
         let with_option = || self.typed.with_option(option, &words).filter(|_| has_value);
         let line = self.typed.with_address(wanted, None).or_else(with_option);
-        if wanted == Some("--http") && is_of_map() {
-            return "use --http HOST:PORT, with the port of the server's --http, such as 8081".to_owned();
-        }
-        line.map(|line| write(&line)).unwrap_or_else(|| match wanted {
+        let general = || match wanted {
             Some("--http") => "use --http HOST:PORT, with the port of the server's --http, such as 8081".to_owned(),
             Some(_) => "use -s HOST:PORT".to_owned(),
             None => {
                 let command = self.command.map_or_else(String::new, |command| format!("{command} "));
                 format!("write the address without an option: mapcast-client {command}HOST:PORT")
             }
-        })
+        };
+        line.filter(|_| wanted != Some("--http") || !is_of_map()).map_or_else(general, |line| write(&line))
     }
 
     /// True if and only if `command` is sent over HTTP.
@@ -219,7 +217,7 @@ impl Line<'_> {
     /// For a word too many.
     fn extra_word(&self, word: &str) -> Option<String> {
         let place = self.typed.position(word);
-        if self.typed.words()[1] == "help" {
+        if self.typed.words().get(1).is_some_and(|first| first == "help") {
             let names = self.definition.get_subcommands().map(clap::Command::get_name);
             return Some(format!("did you mean the command {}?", nearest(word, names)?));
         }

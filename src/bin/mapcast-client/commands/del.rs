@@ -18,7 +18,9 @@ use crate::selection::MissingKey;
 pub(super) fn del(client: &HttpClient, keys: &[String]) -> anyhow::Result<Summary> {
     del_existing(client, keys).inspect_err(|error| {
         if matches!(Exit::of(error), Exit::NotConnected | Exit::KeyMissing) {
-            keys.iter().for_each(|key| warn_of_address(key, "--http"));
+            for key in keys {
+                warn_of_address(key, "--http");
+            }
             if let Some(entry) = keys.iter().find(|key| key.contains('=')) {
                 log::warn!("{} is taken for a key; del has keys without values", show_key(&Key::from(entry.as_str())));
             }
