@@ -49,13 +49,6 @@ impl Shutdown {
         Self { worker: Some(Arc::clone(worker)), ..self.clone() }
     }
 
-    /// Returns the same request for a thread whose rounds are not counted.
-    #[cfg(feature = "redis")]
-    #[must_use]
-    pub(crate) fn without_worker(&self) -> Self {
-        Self { worker: None, ..self.clone() }
-    }
-
     /// Requests the stop and wakes all waiting threads. Returns true if and only if this call was the first; the caller decides
     /// what a second one means.
     pub fn trigger(&self) -> bool {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::display::escape::escape;
+use crate::display::units::format_duration;
 use crate::files;
 use crate::files::atomic_file::{self, AtomicFile, Replaced};
 use crate::format::{self, Format};
@@ -119,6 +120,10 @@ struct Opened {
     warned_unsynced: AtomicBool,
 }
 
+/// How far the clock of a file system may be ahead: 2 s, the resolution of FAT's times, and more than the usual difference to
+/// a file server.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
 /// The mode of the state and its lock.
 const MODE: u32 = 0o600;
 
@@ -160,11 +165,23 @@ impl StateFile {
         load(&self.0.path, max_frame)
     }
 
-    /// Returns how long ago the kept map changed: the age of the file. Returns zero if the age is unknown, or the modification
-    /// time is in the future by the clock of this machine.
-    pub fn age(&self) -> Duration {
-        let modified = self.0.path.metadata().and_then(|metadata| metadata.modified()).ok();
-        modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+    /// Returns how long ago the kept map changed: the age of the file. Returns `None` if that is unknown: there is no file, or
+    /// its modification time is more than 2 s in the future by the clock of this machine, which is a warning in the log.
+    pub fn age(&self) -> Option<Duration> {
+        let modified = self.0.path.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        let ahead = match modified.elapsed() {
+            Ok(age) => return Some(age),
+            Err(error) => error.duration(),
+        };
+        if ahead <= CLOCK_TOLERANCE {
+            return Some(Duration::ZERO);
+        }
+        let (name, ahead) = (self.name(), format_duration(Duration::from_secs(ahead.as_secs())));
+        log::warn!(
+            "{name}: the age of the map is unknown: the file was changed {ahead} in the future, by the clock of this machine; \
+             set the clock, or touch the file"
+        );
+        None
     }
 
     /// Writes `map`, which changed at `changed`, as JSON, or as a frame if JSON would change the map. When this returns, every

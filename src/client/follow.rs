@@ -12,7 +12,7 @@ use super::connection::Client;
 use super::decode::decode;
 use super::error::Error;
 use super::idle_timeout::IdleTimeout;
-use super::observer::{Connectivity, LossLog, Observer};
+use super::observer::{Connectivity, LossCause, LossLog, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::socket::{Cancellation, sooner};
@@ -355,17 +355,18 @@ impl Follower {
 
     /// Logs a lost connection, and notifies the observer.
     fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
-        let advice = reason.and_then(self.config.advice);
-        let (mut reason, what_next) = match reason {
-            None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
-            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
-            Some(error @ (Error::Stale { .. } | Error::NoFirstByte { .. })) => (error.to_string(), "reconnecting"),
-            Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
+        let (advice, cause) = (reason.and_then(self.config.advice), LossCause::of(reason));
+        let text = || reason.map_or_else(String::new, |error| ErrorChain(error).to_string());
+        let (mut reason, what_next) = match cause {
+            LossCause::NotConnected => (text(), "trying again"),
+            LossCause::Closed => ("connection lost: closed by the server".to_owned(), "reconnecting"),
+            LossCause::Failed => (format!("connection lost: {}", text()), "reconnecting"),
+            LossCause::Silent => (text(), "reconnecting"),
         };
         reason += &advice_suffix(advice);
         let level = self.loss_log.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
-        self.observer.notify(Connectivity::Lost { reason, retry_in });
+        self.observer.notify(Connectivity::Lost { cause, reason, retry_in });
     }
 }
 

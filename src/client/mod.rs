@@ -26,7 +26,7 @@ pub(crate) use decode::decode;
 pub use echo::{Input, echo, greet};
 pub use error::Error;
 pub use follow::{FollowConfig, FollowEvent, Follower};
-pub use observer::Connectivity;
+pub use observer::{Connectivity, LossCause};
 #[cfg(feature = "redis")]
 pub(crate) use resolver::Resolver;
 #[cfg(feature = "redis")]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
+use super::error::Error;
+
 /// How often an unchanged reason is a warning: every 30 s. While the server is away, attempts follow each other within
 /// 5 s.
 const WARNING_PERIOD: Duration = Duration::from_secs(30);
@@ -21,11 +23,39 @@ pub enum Connectivity {
     },
     /// The connection was lost, or an attempt failed.
     Lost {
-        /// The reason; text from a peer is escaped.
+        /// The kind of the reason.
+        cause: LossCause,
+        /// The reason as it is logged; text from a peer is escaped.
         reason: String,
         /// The delay before the next attempt.
         retry_in: Duration,
     },
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LossCause {
+    /// No connection was made: no address of the server answered, or the TLS handshake failed.
+    NotConnected,
+    /// The server closed the connection between two frames.
+    Closed,
+    /// The connection failed, or ended inside a frame.
+    Failed,
+    /// The connection was silent for too long.
+    Silent,
+}
+
+impl LossCause {
+    /// Returns the cause of `error`; `None` is a close between two frames.
+    pub(super) fn of(error: Option<&Error>) -> Self {
+        match error {
+            None => Self::Closed,
+            Some(Error::Connect { .. } | Error::Tls(_)) => Self::NotConnected,
+            Some(Error::Stale { .. } | Error::NoFirstByte { .. }) => Self::Silent,
+            Some(_) => Self::Failed,
+        }
+    }
 }
 
 /// The last logged reason for a lost connection.
@@ -80,6 +110,23 @@ impl fmt::Debug for Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame;
+    use std::io;
+
+    #[test]
+    fn a_loss_has_the_cause_of_its_error() {
+        let (io, after) = (|| io::Error::from(io::ErrorKind::ConnectionReset), Duration::from_secs(1));
+        for (error, wanted) in [
+            (None, LossCause::Closed),
+            (Some(Error::Connect { address: "h:1".to_owned(), source: io() }), LossCause::NotConnected),
+            (Some(Error::Connection(io())), LossCause::Failed),
+            (Some(Error::Frame(frame::Error::Truncated { got: 1, wanted: 2 })), LossCause::Failed),
+            (Some(Error::Stale { after }), LossCause::Silent),
+            (Some(Error::NoFirstByte { after }), LossCause::Silent),
+        ] {
+            assert_eq!(LossCause::of(error.as_ref()), wanted, "{error:?}");
+        }
+    }
 
     #[test]
     fn a_reason_is_a_warning_when_new_and_every_30_s() {

@@ -169,7 +169,7 @@ impl File {
     fn poll_and_report(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
         match self.poll(sink, stop) {
             Ok(published) => self.report.recovered(published?),
-            Err(error) => self.report.failed(sink.fail(&error), self.judged),
+            Err(error) => sink.fail(&error, |text| self.report.failed(text.to_owned(), self.judged)),
         }
     }
 }

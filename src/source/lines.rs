@@ -93,7 +93,7 @@ impl<R: Read + Pollable + Send> Lines<R> {
         self.is_overlong = true;
         self.line = Vec::new();
         let error = Error::TooLong { name: self.line_name(), max: max as u64 };
-        self.report(&sink.fail(&error))
+        sink.fail(&error, |problem| self.report(problem))
     }
 
     fn end_line(&mut self, sink: &Sink) -> Option<Notice> {
@@ -110,7 +110,7 @@ impl<R: Read + Pollable + Send> Lines<R> {
     fn publish_or_report(&mut self, sink: &Sink) -> Option<Notice> {
         let published = match self.publish_line(sink) {
             Ok(published) => published,
-            Err(error) => return self.report(&sink.fail(&error)),
+            Err(error) => return sink.fail(&error, |problem| self.report(problem)),
         };
         let text = format!("{}: {published}", self.name);
         if published.changed && published.version == 1 {
@@ -155,7 +155,7 @@ impl<R: Read + Pollable + Send> Lines<R> {
             let is_ready = stop.wait_readable(&self.input, self.throttle.due()).unwrap_or_else(|source| {
                 // The failed wait took a moment, and the next one may succeed.
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                self.report(&sink.fail(&error)).iter().for_each(Notice::log);
+                sink.fail(&error, |problem| self.report(problem)).iter().for_each(Notice::log);
                 false
             });
             if stop.is_triggered() {
@@ -194,7 +194,9 @@ impl<R: Read + Pollable + Send> Source for Lines<R> {
             Err(source) => {
                 self.suppressed(true).iter().for_each(Notice::log);
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                log::warn!("{}; the last good map stays, and no other will come", sink.fail(&error));
+                let last = "the last good map stays, and no other will come";
+                let notice = sink.fail(&error, |problem| Some(Notice::warning(format!("{problem}; {last}"))));
+                notice.iter().for_each(Notice::log);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The logs of the sources: each problem and its end are logged once.
 
+use std::time::{Duration, Instant};
+
 use super::error::Error;
 use super::sink::{Published, Sink};
 use crate::display::notice::Notice;
@@ -47,7 +49,12 @@ impl SourceLog {
     }
 }
 
-/// Filters the log lines of a source across a network: up once, and down with the reason once.
+/// How often another reason of the same kind is logged: every 30 s. An unreachable server refuses, resets and times out in
+/// turn.
+const REASON_PERIOD: Duration = Duration::from_secs(30);
+
+/// Filters the log lines of a source across a network: up once, and down with each reason once, within [`REASON_PERIOD`] with
+/// one reason of each kind.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
     /// The source, escaped and without its password.
@@ -56,11 +63,11 @@ pub(super) struct ConnectionLog {
 }
 
 /// The state that was logged last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Reported {
     Nothing,
     Up,
-    Down(Failure),
+    Down { kind: Failure, problem: String, at: Instant },
 }
 
 impl ConnectionLog {
@@ -86,17 +93,29 @@ impl ConnectionLog {
         Some(Notice::info(format!("source up: {}: {published}", self.name)))
     }
 
-    /// Records a failure, also in the sink's health. Returns a notice if and only if the previous failure was of another
-    /// kind, or there was none: an unreachable server refuses, resets and times out in turn.
+    /// Records a failure, also in the sink's health. Returns a notice if and only if there was none before, the last logged
+    /// one was of another kind, or it had another text and was logged [`REASON_PERIOD`] ago.
     pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
-        let (kind, problem) = (error.kind(), sink.fail(error));
-        if self.reported == Reported::Down(kind) {
-            log::debug!("{problem}");
-            return None;
-        }
-        self.reported = Reported::Down(kind);
-        let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
-        Some(Notice::warning(format!("source down: {problem}; {kept}")))
+        self.down_at(error, sink, Instant::now())
+    }
+
+    fn down_at(&mut self, error: &Error, sink: &Sink, now: Instant) -> Option<Notice> {
+        let kind = error.kind();
+        sink.fail(error, |problem| {
+            let is_known = match &self.reported {
+                Reported::Down { kind: known, problem: logged, at } => {
+                    *known == kind && (logged == problem || now.saturating_duration_since(*at) < REASON_PERIOD)
+                }
+                Reported::Nothing | Reported::Up => false,
+            };
+            if is_known {
+                log::debug!("{problem}");
+                return None;
+            }
+            self.reported = Reported::Down { kind, problem: problem.to_owned(), at: now };
+            let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
+            Some(Notice::warning(format!("source down: {problem}; {kept}")))
+        })
     }
 }
 
@@ -180,5 +199,25 @@ mod tests {
         assert!(upstream.down(&failure(Failure::Unreachable, "refused"), &sink).is_some());
         assert!(upstream.down(&failure(Failure::Invalid, "no map"), &sink).is_some());
         assert!(upstream.down(&failure(Failure::Invalid, "no map either"), &sink).is_none());
+    }
+
+    #[test]
+    fn the_problem_in_the_health_is_the_one_in_the_log() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
+        let (mut upstream, now) = (ConnectionLog::new("tcp://h:1".to_owned()), Instant::now());
+        for (seconds, reason, is_logged, wanted) in [
+            (0, "refused", true, "refused"),
+            (29, "no answer", false, "refused"),
+            (30, "refused", false, "refused"),
+            (31, "no answer", true, "no answer"),
+            (32, "refused", false, "no answer"),
+            (300, "no answer", false, "no answer"),
+        ] {
+            let error = failure(Failure::Unreachable, reason);
+            let notice = upstream.down_at(&error, &sink, now + Duration::from_secs(seconds));
+            assert_eq!(notice.is_some(), is_logged, "{seconds}");
+            assert_eq!(sink.health().state().problem, Some(format!("tcp://h:1: {wanted}")), "{seconds}");
+        }
+        assert_eq!(sink.health().state().failures(Failure::Unreachable), 6);
     }
 }

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::state_writer::StateWriter;
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
+use crate::display::notice::Notice;
 use crate::feed::{self, Feed};
 use crate::map::{Key, Map, Value, parse_number};
 use crate::state::{self, StateFile};
@@ -24,6 +25,8 @@ pub struct Sink {
     /// Writes each new map to the state file, if there is one.
     state_writer: Option<Arc<StateWriter>>,
     advice: fn(&Error) -> Option<String>,
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only the Redis source starts a thread"))]
+    threads: Threads,
 }
 
 /// The result of publishing a map.
@@ -42,7 +45,8 @@ impl Sink {
     /// Returns a sink that sets the entries of `overlay` in every map and publishes it in `feed`. An entry replaces the
     /// value of every key with the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay, health: Arc::default(), state_writer: None, advice: |_| None }
+        let (health, threads) = (Arc::default(), Threads::default());
+        Self { feed, overlay, health, state_writer: None, advice: |_| None, threads }
     }
 
     /// Returns the sink with `advice`, which returns the fix for an error, such as an option of the program. It is
@@ -61,7 +65,7 @@ impl Sink {
     pub fn keep(&mut self, state: &StateFile, threads: &Threads) -> Result<Option<Published>, Error> {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
-        let published = kept.map(|map| self.put(map, state.age())).transpose().map_err(refused)?;
+        let published = kept.map(|map| self.put(map, state.age().unwrap_or_default())).transpose().map_err(refused)?;
         let started = StateWriter::start(state.clone(), threads)
             .map_err(|source| state::Error::Unkept { name: state.name(), source })?;
         self.state_writer = Some(Arc::new(started));
@@ -105,12 +109,27 @@ impl Sink {
         Ok(Published { changed, entries: map.len(), version: self.feed.version() })
     }
 
-    /// Records a failure of the source in its health; the previous map stays. Returns its text for the log: the error with
-    /// its sources and the advice.
-    pub(super) fn fail(&self, error: &Error) -> String {
+    /// Records a failure of the source in its health; the previous map stays. `log` receives its text, which is the error with
+    /// its sources and the advice, and returns the notice of it, if it is to be logged. The problem in the health is then the
+    /// one in the log.
+    pub(super) fn fail(&self, error: &Error, log: impl FnOnce(&str) -> Option<Notice>) -> Option<Notice> {
         let text = ErrorChain(error).to_string() + &advice_suffix((self.advice)(error));
-        self.health.failed(error.kind(), text.clone());
-        text
+        let notice = log(&text);
+        self.health.failed(error.kind(), text, notice.is_some());
+        notice
+    }
+
+    /// Returns the sink with `threads`, in which sources register the threads that they start. Default: threads that nothing
+    /// checks.
+    #[must_use]
+    pub fn with_threads(self, threads: &Threads) -> Self {
+        Self { threads: threads.clone(), ..self }
+    }
+
+    /// Where a source registers its threads.
+    #[cfg(feature = "redis")]
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
     }
 }
 
@@ -222,10 +241,14 @@ mod tests {
     fn advice_follows_the_error_in_the_log_and_in_the_health() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 20)), vec![]);
         let error = Error::TooLong { name: "x.json".to_owned(), max: 20 };
-        assert_eq!(sink.fail(&error), error.to_string());
+        let fail = |sink: &Sink| {
+            let notice = sink.fail(&error, |text| Some(Notice::warning(text.to_owned())));
+            notice.map(|notice| notice.text)
+        };
+        assert_eq!(fail(&sink), Some(error.to_string()));
         let sink = sink.with_advice(|error| matches!(error, Error::TooLong { .. }).then(|| "raise it".to_owned()));
-        let advised = format!("{error}; raise it");
-        assert_eq!(sink.fail(&error), advised);
-        assert_eq!(sink.health().state().problem, Some(advised));
+        let advised = Some(format!("{error}; raise it"));
+        assert_eq!(fail(&sink), advised);
+        assert_eq!(sink.health().state().problem, advised);
     }
 }

@@ -173,7 +173,7 @@ mod tests {
         std::fs::remove_dir_all(directory.path().join("state")).unwrap();
         assert!(write(&state, &newest, true));
         assert_eq!(state.load(1000).unwrap(), Some(builtin()));
-        assert!(state.age() >= Duration::from_mins(1), "counted from the change: {:?}", state.age());
+        assert!(state.age() >= Some(Duration::from_mins(1)), "counted from the change: {:?}", state.age());
     }
 
     /// Runs [`write_newest`] on the map `{n: 1}` while `watch` receives each attempt and decides whether it succeeds.

@@ -270,3 +270,15 @@ fn every_error_has_its_text() {
             ".a.lock: the state cannot be locked; allow this user to write that file, or remove it if no server is running";
     });
 }
+
+#[test]
+fn the_age_of_a_file_from_the_future_is_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state")).unwrap();
+    assert_eq!(state.age(), None, "there is no file");
+    state.save(&builtin(), SystemTime::now() - Duration::from_mins(1)).unwrap();
+    assert!(state.age() >= Some(Duration::from_mins(1)), "{:?}", state.age());
+    let written = File::open(directory.path().join("state")).unwrap();
+    written.set_modified(SystemTime::now() + Duration::from_hours(1)).unwrap();
+    assert_eq!(state.age(), None);
+}

@@ -41,7 +41,7 @@ pub struct State {
     /// When a map was last received: from Redis at each read, from another mapcast server at each frame, from a file or
     /// standard input at each change. A frame of a relay counts even while the relay's own source is down.
     pub last_success: Option<SystemTime>,
-    /// The current problem: one line, escaped, without passwords. `None` if and only if there is none.
+    /// The current problem as the log has it: one line, escaped, without passwords. `None` if and only if there is none.
     pub problem: Option<String>,
     /// When the source's problems started: the first one since the last map. `None` if and only if `problem` is.
     pub down_since: Option<SystemTime>,
@@ -94,11 +94,14 @@ impl Health {
         state.last_success = Some(SystemTime::now());
     }
 
-    /// Records a failure.
-    pub(crate) fn failed(&self, kind: Failure, problem: String) {
+    /// Records a failure. `problem` replaces another one only if it is logged.
+    pub(crate) fn failed(&self, kind: Failure, problem: String, is_logged: bool) {
         let mut state = self.state.lock();
         state.failures[kind as usize] += 1;
-        (state.up, state.problem) = (false, Some(problem));
+        state.up = false;
+        if is_logged || state.problem.is_none() {
+            state.problem = Some(problem);
+        }
         state.down_since.get_or_insert_with(SystemTime::now);
     }
 }
@@ -119,11 +122,14 @@ mod tests {
         assert_eq!(health.state(), State::default());
         health.succeeded();
         assert!(health.state().up && health.state().last_success.is_some());
-        health.failed(Failure::Denied, "no".to_owned());
+        health.failed(Failure::Denied, "no".to_owned(), true);
         let state = health.state();
         assert!(!state.up && state.last_success.is_some() && state.problem.as_deref() == Some("no"));
         assert!(state.down_since.is_some());
-        health.failed(Failure::Invalid, "still no".to_owned());
+        health.failed(Failure::Invalid, "still no".to_owned(), false);
+        assert_eq!(health.state().problem, state.problem, "the one in the log");
+        health.failed(Failure::Invalid, "no map".to_owned(), true);
+        assert_eq!(health.state().problem.as_deref(), Some("no map"));
         assert_eq!(health.state().down_since, state.down_since, "since the first failure");
         health.succeeded();
         assert!(health.state().up && health.state().problem.is_none() && health.state().down_since.is_none());
@@ -147,7 +153,7 @@ mod tests {
     fn failures_are_counted_by_kind() {
         let health = Health::default();
         for kind in [Failure::TooLarge, Failure::Unreachable, Failure::TooLarge] {
-            health.failed(kind, String::new());
+            health.failed(kind, String::new(), true);
         }
         let counted = Failure::ALL.map(|kind| health.state().failures(kind));
         assert_eq!(counted, [1, 0, 0, 2]);

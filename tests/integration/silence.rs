@@ -94,4 +94,10 @@ fn the_age_of_a_map_survives_a_restart_and_ends_with_a_change() {
     assert!(age(&site) < hour, "{:?}", age(&site));
     restart(&mut site);
     assert!(age(&site) < hour, "{:?}", age(&site));
+    // By another clock: unknown.
+    std::fs::File::open(&state).unwrap().set_modified(SystemTime::now() + hour).unwrap();
+    restart(&mut site);
+    let line = site.server.wait_log("the age of the map is unknown");
+    assert!(line.contains(" in the future, by the clock of this machine; set the clock, or touch the file"), "{line}");
+    assert!(age(&site) < hour, "{:?}", age(&site));
 }

@@ -1,6 +1,7 @@
 //! The variables of the options: which ones exist, and which one is at fault.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
@@ -98,25 +99,79 @@ const OTHERS: &[&str] = &["REDIS_PASSWORD", "FILE"];
 
 /// Returns a warning for each variable of the environment that is probably meant for these programs, and has no effect.
 pub(crate) fn unknown_variables() -> Vec<String> {
-    std::env::vars_os().filter_map(|(name, _)| warning(name.to_str()?)).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| warning(name.to_str()?, value.to_str().unwrap_or_default()))
+        .collect()
 }
 
-fn warning(name: &str) -> Option<String> {
+fn warning(name: &str, value: &str) -> Option<String> {
     let rest = name.strip_prefix(PREFIX)?;
-    let known = || SERVER.iter().chain(CLIENT).chain(OTHERS).copied();
-    if known().any(|known| known == rest) || is_of_kubernetes(rest) {
+    if known().any(|known| known == rest) || is_of_kubernetes(rest, value) {
         return None;
     }
-    let meant = nearest(rest, known()).map_or_else(String::new, |meant| format!("; did you mean {PREFIX}{meant}?"));
+    let meant = meant(rest).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     Some(format!("the variable {} has no effect{meant}", name.escape_debug()))
 }
 
+/// Returns the program that has the long option `option`, if it is one of the two.
+pub(crate) fn program_of(option: &str) -> Option<&'static str> {
+    let name = option.strip_prefix("--")?.replace('-', "_").to_uppercase();
+    match (SERVER.contains(&name.as_str()), CLIENT.contains(&name.as_str())) {
+        (true, false) => Some("mapcast-server"),
+        (false, true) => Some("mapcast-client"),
+        _ => None,
+    }
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    SERVER.iter().chain(CLIENT).chain(OTHERS).copied()
+}
+
+/// Returns the variable that `rest` is probably meant to be: the nearest one, one that `rest` continues by another word, as
+/// `LISTEN_PORT` does, or one that continues `rest`, as `TOKEN_FILE` does.
+fn meant(rest: &str) -> Option<String> {
+    if ["ADDR", "BIND", "HOST", "PORT"].contains(&rest) {
+        return Some(format!("{PREFIX}LISTEN of the server or {PREFIX}ADDRESS of the client"));
+    }
+    let continues = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|tail| tail.starts_with('_'));
+    let shorter = || known().filter(|known| continues(rest, known)).max_by_key(|known| known.len());
+    let longer = || known().find(|known| continues(known, rest));
+    // Not HTTP_HOST for HTTP_PORT.
+    let of_address = ["_ADDR", "_ADDRESS", "_PORT"].iter().any(|tail| rest.ends_with(tail)).then(shorter).flatten();
+    let meant = of_address.or_else(|| nearest(rest, known())).or_else(shorter).or_else(longer);
+    meant.map(|meant| format!("{PREFIX}{meant}"))
+}
+
 /// True if and only if Kubernetes sets this variable in every pod beside a service whose name begins with `mapcast`:
-/// `MAPCAST_HTTP_SERVICE_HOST`, `MAPCAST_PORT`, `MAPCAST_HTTP_PORT_80_TCP_ADDR`.
-fn is_of_kubernetes(rest: &str) -> bool {
-    let is_of_port =
-        |tail: &str| tail.is_empty() || ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| tail.contains(protocol));
-    rest.contains("SERVICE_") || format!("_{rest}").split_once("_PORT").is_some_and(|(_, tail)| is_of_port(tail))
+/// `MAPCAST_HTTP_SERVICE_HOST=10.0.0.1`, `MAPCAST_PORT=tcp://10.0.0.1:80`, `MAPCAST_HTTP_PORT_80_TCP_ADDR=10.0.0.1`
+/// (Kubernetes, `makeLinkVariables` and `FromServices` in pkg/kubelet/envvars). The value decides: with that of a user the
+/// variable is unknown.
+fn is_of_kubernetes(rest: &str, value: &str) -> bool {
+    let is_number = |text: &str| text.parse::<u16>().is_ok();
+    let is_ip = |text: &str| text.parse::<IpAddr>().is_ok();
+    let is_url = |text: &str| {
+        text.split_once("://").is_some_and(|(scheme, rest)| is_protocol(scheme) && rest.parse::<SocketAddr>().is_ok())
+    };
+    // The parts after `_PORT`: none, or those of `_80_TCP`, `_80_TCP_PROTO`, `_80_TCP_PORT` and `_80_TCP_ADDR`.
+    let is_of_port = |tail: &str| match tail.split('_').collect::<Vec<_>>()[..] {
+        [""] => is_url(value),
+        ["", number, protocol] => is_number(number) && is_protocol(protocol) && is_url(value),
+        ["", number, protocol, "PROTO"] => is_number(number) && is_protocol(protocol) && is_protocol(value),
+        ["", number, protocol, "PORT"] => is_number(number) && is_protocol(protocol) && is_number(value),
+        ["", number, protocol, "ADDR"] => is_number(number) && is_protocol(protocol) && is_ip(value),
+        _ => false,
+    };
+    let rest = format!("_{rest}");
+    // `_SERVICE_PORT_HTTP` is that of the port called http.
+    let is_service_port = |(_, tail): (&str, &str)| (tail.is_empty() || tail.starts_with('_')) && is_number(value);
+    (rest.ends_with("_SERVICE_HOST") && is_ip(value))
+        || rest.rsplit_once("_SERVICE_PORT").is_some_and(is_service_port)
+        || rest.match_indices("_PORT").any(|(at, port)| is_of_port(&rest[at + port.len()..]))
+}
+
+/// True if and only if a service of Kubernetes may have this protocol.
+fn is_protocol(text: &str) -> bool {
+    ["tcp", "udp", "sctp"].iter().any(|protocol| text.eq_ignore_ascii_case(protocol))
 }
 
 /// Names the variable in `error` if one of the environment is the cause. `parse` parses the command line with another
@@ -174,19 +229,46 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_variable_is_named_with_the_nearest_one() {
         let wanted = "the variable MAPCAST_INTERVALL has no effect; did you mean MAPCAST_INTERVAL?";
-        assert_eq!(warning("MAPCAST_INTERVALL").as_deref(), Some(wanted));
-        assert_eq!(warning("MAPCAST_COLOUR").as_deref().map(|text| text.ends_with("MAPCAST_COLOR?")), Some(true));
-        assert_eq!(warning("MAPCAST_NONSENSE").as_deref(), Some("the variable MAPCAST_NONSENSE has no effect"));
-        for name in [
-            "MAPCAST_INTERVAL",
-            "MAPCAST_KEY",
-            "MAPCAST_FILE",
-            "HOME",
-            "MAPCAST_PORT_8080_TCP_ADDR",
-            "MAPCAST_HTTP_PORT",
-            "MAPCAST_SERVER_PORT_80_TCP_ADDR",
+        assert_eq!(warning("MAPCAST_INTERVALL", "1").as_deref(), Some(wanted));
+        for (name, meant) in [
+            ("MAPCAST_COLOUR", "MAPCAST_COLOR"),
+            ("MAPCAST_LISTEN_PORT", "MAPCAST_LISTEN"),
+            ("MAPCAST_HTTP_PORT", "MAPCAST_HTTP"),
+            ("MAPCAST_HTTP_HOST_NAME", "MAPCAST_HTTP_HOST"),
+            ("MAPCAST_TOKEN", "MAPCAST_TOKEN_FILE"),
+            ("MAPCAST_PORT", "MAPCAST_LISTEN of the server or MAPCAST_ADDRESS of the client"),
         ] {
-            assert_eq!(warning(name), None, "{name}");
+            let text = warning(name, "8080").unwrap_or_default();
+            assert!(text.ends_with(&format!("; did you mean {meant}?")), "{text}");
+        }
+        assert_eq!(warning("MAPCAST_NONSENSE", "").as_deref(), Some("the variable MAPCAST_NONSENSE has no effect"));
+        for name in ["MAPCAST_INTERVAL", "MAPCAST_KEY", "MAPCAST_FILE", "HOME"] {
+            assert_eq!(warning(name, "x"), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_variable_of_kubernetes_is_known_by_its_value() {
+        for (name, value, other) in [
+            ("SERVICE_HOST", "10.0.0.1", "localhost"),
+            ("SERVICE_PORT", "8080", "http"),
+            ("LISTEN_SERVICE_HOST", "fd00::1", "1"),
+            ("LISTEN_SERVICE_PORT_HTTP", "80", "http"),
+            ("PORT", "tcp://10.0.0.1:8080", "8080"),
+            ("LISTEN_PORT", "tcp://[fd00::1]:8080", "8080"),
+            ("HTTP_PORT", "sctp://10.0.0.1:8080", ":8080"),
+            ("PORT_8080_TCP", "tcp://10.0.0.1:8080", "10.0.0.1:8080"),
+            ("LISTEN_PORT_8080_TCP_ADDR", "10.0.0.1", "tcp://10.0.0.1:8080"),
+            ("LISTEN_PORT_8080_UDP_PORT", "8080", "x"),
+            ("LISTEN_PORT_8080_TCP_PROTO", "tcp", "http"),
+            ("PORT_A_PORT", "tcp://10.0.0.1:8080", "8080"),
+        ] {
+            assert!(is_of_kubernetes(name, value), "{name}={value}");
+            assert!(!is_of_kubernetes(name, other), "{name}={other}");
+        }
+        for name in ["LISTEN_PORTS", "PORT_8080", "PORT_X_TCP", "PORT_8080_TCP_X", "SERVICE_HOSTS"] {
+            let values = ["tcp://10.0.0.1:8080", "10.0.0.1", "8080"];
+            assert!(!values.iter().any(|value| is_of_kubernetes(name, value)), "{name}");
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Help {
     /// The ids of the options on the short page, each with a shorter name of its value, or an empty one, and a description
     /// that fits into its line.
     pub(crate) most_used: &'static [(&'static str, &'static str, &'static str)],
+    /// What the arguments in the usage line of the short page are; empty for none.
+    pub(crate) arguments: &'static str,
     /// The options of the program that a command does not use, by the name of the command.
     pub(crate) unused: fn(&str) -> &'static [&'static str],
     /// Variables without an option.
@@ -77,8 +79,9 @@ impl Help {
         let name = command.get_name().to_owned();
         let examples = lines(self.examples);
         let template = format!(
-            "{{about}}\n\n{{usage-heading}} {{usage}}\n\nCommands: {commands}\n\nOptions (all of them: {name} --help):\n{{options}}\n\n\
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n{}Commands: {commands}\n\nOptions (all of them: {name} --help):\n{{options}}\n\n\
              Examples:\n{}",
+            if self.arguments.is_empty() { "\n".to_owned() } else { format!("{}\n", self.arguments) },
             examples.trim_end()
         );
         let on_page = |arg: Arg| {

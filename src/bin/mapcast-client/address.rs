@@ -1,7 +1,7 @@
 //! The server's address on the command line.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use clap::Args;
 use mapcast::client::address::has_zone;
@@ -36,6 +36,27 @@ pub(crate) struct ServerArgs {
     )]
     pub(crate) address: String,
 }
+
+/// Warns of a key that is probably meant to be the server, which `option` names.
+pub(crate) fn warn_of_address(key: &str, option: &str) {
+    if is_address(key) {
+        log::warn!("{key} is taken for a key; to name the server use {option} {key}");
+    }
+}
+
+/// True if `word` is more probably an address than a key: a host with a port, or a port of a server.
+pub(crate) fn is_address(word: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port >= FIRST_PORT);
+    let has_port = || word.rsplit_once(':').is_some_and(|(_, port)| is_port(port));
+    word == "localhost"
+        || word.parse::<SocketAddr>().is_ok()
+        || word.starts_with("http://")
+        || is_port(word)
+        || has_port()
+}
+
+/// The first port of programs that users start.
+const FIRST_PORT: u16 = 1024;
 
 /// Parses an address with or without a port, IPv6 with or without brackets; a port alone is one of this machine, and
 /// `tcp://` may precede it all. Returns `HOST:PORT`.
@@ -127,6 +148,24 @@ mod tests {
             "h%eth0:x",
         ] {
             assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_looks_like_an_address_is_noticed() {
+        for (word, wanted) in [
+            ("127.0.0.1:8080", true),
+            ("h:8081", true),
+            (":8081", true),
+            ("8081", true),
+            ("localhost", true),
+            ("http://h/", true),
+            ("limit", false),
+            ("4", false),
+            ("a:b", false),
+            ("user:7", false),
+        ] {
+            assert_eq!(is_address(word), wanted, "{word}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line and the environment, parsed once into a validated configuration.
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
+mod aliases;
 mod common;
 mod conflict;
 mod follow;
@@ -23,6 +24,7 @@ use crate::duration::parse_nonzero;
 use crate::environment;
 use crate::manual::HELP;
 use crate::timeout;
+use crate::typed::Typed;
 use common::CommonArgs;
 use conflict::{conflict, reject_follow_options, reject_options_without_effect};
 use follow::FollowArgs;
@@ -54,8 +56,8 @@ pub(crate) fn definition() -> clap::Command {
 fn explained(error: clap::Error, words: &[OsString]) -> clap::Error {
     let parse = |definition| command_line(definition, words).map(drop);
     let mut error = environment::name_the_cause(error, &definition(), parse);
-    let (command, address) = tips::rough(definition(), words);
-    tips::explain(&mut error, &definition(), (command.as_deref(), address.as_deref()));
+    let is_valid = |words: &[OsString]| command_line(definition(), words).is_ok();
+    tips::explain(&mut error, &definition(), &Typed::new("mapcast-client", words, &is_valid), words);
     error
 }
 
@@ -78,7 +80,7 @@ fn command_line(definition: clap::Command, words: &[OsString]) -> Result<Command
         let name = id.to_uppercase();
         format!("the variable MAPCAST_{name} has no effect without MAPCAST_TLS: the connection is not encrypted")
     };
-    let unknown_host_hint = unknown_host_hint(&matches);
+    let unknown_host_hint = unknown_host_hint(&matches, words);
     let mut notices: Vec<String> = without_tls.into_iter().map(of_tls).collect();
     // A shell reads completions at each start.
     if name.as_deref() != Some("completions") {
@@ -262,11 +264,19 @@ impl CommandLine {
 
 /// Returns what to type if the host is unknown: the address was typed as one word, as commands and texts are. A host may
 /// have that name too.
-fn unknown_host_hint(matches: &ArgMatches) -> Option<String> {
+fn unknown_host_hint(matches: &ArgMatches, words: &[OsString]) -> Option<String> {
     let of_echo = matches.subcommand_matches("echo");
     let word = one_word_address(of_echo.unwrap_or(matches))?;
     match matches.subcommand_name() {
-        Some("echo") => Some(format!("to send it as text: mapcast-client echo 127.0.0.1:8080 {word}")),
+        Some("echo") => {
+            let typed = Typed::new("mapcast-client", words, &|_| true);
+            let text = of_echo?
+                .get_one::<String>("text")
+                .filter(|text| typed.position(text) == typed.position(word).map(|place| place + 1));
+            let sent = [Some(word), text.map(String::as_str)].into_iter().flatten().collect::<Vec<_>>();
+            let line = typed.with_words(typed.position(word)?, sent.len(), &["127.0.0.1:8080", &sent.join(" ")])?;
+            Some(format!("to send it as text: {line}"))
+        }
         Some(_) => None,
         None => Some("mapcast-client --help lists the commands".to_owned()),
     }
@@ -274,16 +284,26 @@ fn unknown_host_hint(matches: &ArgMatches) -> Option<String> {
 
 /// Returns a warning if the address is probably a mistyped command.
 fn host_notice(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
-    let word = one_word_address(matches).filter(|_| matches.subcommand_name().is_none())?;
-    let meant = tips::mistyped(command, word)?;
-    Some(format!("{word} is taken for a host; did you mean the command {meant}?"))
+    if matches.subcommand_name().is_some() {
+        return None;
+    }
+    if let Some(entry) = typed_address(matches).filter(|word| word.contains('=')) {
+        return Some(format!("{entry} is taken for a host; to set an entry use the command set"));
+    }
+    let word = one_word_address(matches)?;
+    let meant = aliases::meant(command, word)?;
+    Some(format!("{word} is taken for a host; {}", meant.question()))
 }
 
 /// Returns the address if it was typed as one word.
 fn one_word_address(matches: &ArgMatches) -> Option<&str> {
+    typed_address(matches).filter(|word| !word.contains(['.', ':']))
+}
+
+/// Returns the address if it was typed.
+fn typed_address(matches: &ArgMatches) -> Option<&str> {
     let is_typed = matches.value_source("address") == Some(ValueSource::CommandLine);
-    let word = matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()?;
-    (!word.contains(['.', ':'])).then_some(word)
+    matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use mapcast::client::{Connectivity, Follower};
+use mapcast::client::{Connectivity, Follower, LossCause};
 
 use crate::refusal;
 
@@ -93,10 +93,9 @@ impl State {
 
     fn observe(&self, news: &Connectivity, has_explained: &mut bool) {
         let was_connected = self.is_connected.swap(matches!(news, Connectivity::Connected { .. }), Ordering::SeqCst);
-        if let Connectivity::Lost { reason, .. } = news {
+        if let Connectivity::Lost { cause, .. } = news {
             self.has_reported.store(true, Ordering::SeqCst);
-            // A connection that was silent, or spoke another protocol, has another reason.
-            let is_closed = reason.starts_with("connection lost");
+            let is_closed = matches!(cause, LossCause::Closed | LossCause::Failed);
             if was_connected && is_closed && !*has_explained && !self.has_map.load(Ordering::SeqCst) {
                 *has_explained = true;
                 self.explain();

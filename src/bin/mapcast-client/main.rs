@@ -55,6 +55,8 @@ mod timeout;
 mod timeout_hint;
 mod tls;
 mod tls_options;
+#[path = "../common/typed.rs"]
+mod typed;
 mod watch;
 
 use std::io::{self, IsTerminal};

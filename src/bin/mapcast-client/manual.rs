@@ -58,7 +58,9 @@ pub(crate) const HELP: Help = Help {
         ("run", "", "Run this program, restart it on each change"),
         ("timeout", "", "Exit with code 124 after this time"),
         ("tls", "", "Encrypt the connection"),
+        ("quiet", "", "Log less: -q warnings, -qq errors, -qqq nothing"),
     ],
+    arguments: "       ADDR:PORT: the server [127.0.0.1:8080]; a port alone is on this machine",
     unused,
     variables: &[
         ("VISUAL, EDITOR", "the editor of mapcast-client edit"),

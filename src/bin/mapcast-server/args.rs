@@ -26,13 +26,18 @@ use crate::ports::Ports;
 use crate::source::SourceArgs;
 use crate::tips;
 use crate::tls::{self, TlsArgs};
+use crate::typed::Typed;
 
 /// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// Not the usage of the option that resembles a mistyped one most.
+const USAGE: &str = "mapcast-server [OPTIONS] [FILE]
+       mapcast-server <COMMAND>";
+
 /// Send one map to every client: at once, on each change, and every N seconds
 #[derive(Debug, Parser)]
-#[command(name = "mapcast-server", version, args_conflicts_with_subcommands = true)]
+#[command(name = "mapcast-server", version, args_conflicts_with_subcommands = true, override_usage = USAGE)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     service: Option<ServiceCommand>,
@@ -212,7 +217,7 @@ impl Cli {
             HELP.exit_if_short(&error, definition());
             let parse = |definition| Self::parse_words(definition, &words).map(drop);
             let error = environment::name_the_cause(error, &definition(), parse);
-            tips::explained(error, &words).format(&mut definition()).exit()
+            Self::with_typed(&words, |typed| tips::explained(error, typed)).format(&mut definition()).exit()
         })
     }
 
@@ -220,10 +225,16 @@ impl Cli {
         let mut command = definition;
         let matches = command.try_get_matches_from_mut(words)?;
         let file = matches.get_one::<String>("file").filter(|_| matches.subcommand_name().is_none());
-        if let Some(error) = file.and_then(|file| tips::command_as_file(file, words)) {
+        if let Some(error) = file.and_then(|file| Self::with_typed(words, |typed| tips::command_as_file(file, typed))) {
             return Err(error);
         }
         Self::from_matches(&command, &matches)
+    }
+
+    /// Calls `describe` with the typed words.
+    fn with_typed<T>(words: &[OsString], describe: impl FnOnce(&Typed<'_>) -> T) -> T {
+        let is_valid = |words: &[OsString]| Self::parse_words(definition(), words).is_ok();
+        describe(&Typed::new("mapcast-server", words, &is_valid))
     }
 
     fn from_matches(command: &clap::Command, matches: &ArgMatches) -> Result<Self, clap::Error> {

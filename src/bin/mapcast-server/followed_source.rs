@@ -52,7 +52,7 @@ pub(crate) fn first_map(
     let feed = Feed::new(map.format, map.max_frame).with_formats(&map.formats).with_backlog(backlog);
     let feed = Arc::new(feed);
     let sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
+    let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE)).with_threads(threads);
     let initial = || if map.has_entries() { Fixed::new(Map::new()) } else { Fixed::default() };
     let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(initial, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
@@ -68,7 +68,7 @@ pub(crate) fn first_map(
             last.map(|last| sink.publish(last)).transpose().context("--state: cannot send the map")?;
             source
         }
-        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age()),
+        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age().unwrap_or_default()),
         (None, LastMap::Read(last)) => fixed(last, Duration::ZERO),
     };
     source.load(&sink, stop)?;

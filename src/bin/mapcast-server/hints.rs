@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use mapcast::Format;
 use mapcast::http::MapPort;
 
-/// Returns one line each for the client, the page and a program in another language, as far as they are served.
+/// Returns one line each for the client, the page and a program in another language, as far as they are served, and the system
+/// has the program: Windows has no nc. Without options there is no TLS, and only JSON is readable.
 pub(crate) fn lines(ports: &[MapPort], page: Option<SocketAddr>) -> Vec<String> {
     let client = ports.first().map(|port| (format!("mapcast-client {}", port.addr), "prints each map, also repeats"));
     let page = page.map(|addr| (format!("http://{addr}/"), "shows it in a browser"));
-    let json = ports.iter().find(|port| port.format == Format::Json.name());
+    let is_readable = |port: &&MapPort| port.format == Format::Json.name() && !port.tls && !cfg!(windows);
+    let json = ports.iter().find(is_readable);
     let json =
         json.map(|port| (format!("nc {} {}", port.addr.ip(), port.addr.port()), "prints it as JSON, for any language"));
     let tries: Vec<_> = [client, page, json].into_iter().flatten().collect();
@@ -21,6 +23,7 @@ pub(crate) fn lines(ports: &[MapPort], page: Option<SocketAddr>) -> Vec<String> 
 mod tests {
     use super::*;
 
+    #[cfg(not(windows))]
     #[test]
     fn only_what_is_served_is_suggested() {
         let port =
@@ -35,5 +38,7 @@ mod tests {
             ]
         );
         assert_eq!(lines(&ports[..1], None), ["try mapcast-client 127.0.0.1:8080  prints each map, also repeats"]);
+        let encrypted = MapPort { tls: true, ..port(8082, Format::Json) };
+        assert!(!lines(&[encrypted, port(8080, Format::Text)], None).concat().contains("nc "));
     }
 }

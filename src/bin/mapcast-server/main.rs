@@ -38,6 +38,8 @@ mod source;
 mod systemd;
 mod tips;
 mod tls;
+#[path = "../common/typed.rs"]
+mod typed;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -149,6 +151,7 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             let (feed, mut first) = first_map(&map, last, threads, &stop)?;
             let ports = bind_map(listeners, &mut server, &task.listen, (&map, &feed), task.is_bare, &config)?;
             first.source.listening_on(&server.local_addrs());
+            input_advice::set_map_ports(ports.iter().map(|port| port.addr.port()).collect());
             if let Some(mut http) = map.http {
                 http.config.map_ports.clone_from(&ports);
                 let shown =

@@ -50,6 +50,7 @@ pub(crate) const HELP: Help = Help {
         ("state", "", "Start with the last good map, kept in FILE"),
         ("check_config", "", "Check the configuration and exit"),
     ],
+    arguments: "",
     unused: |_| &[],
     variables: &[
         ("MAPCAST_TEXT", "the TEXT of mapcast-server greet"),

@@ -79,6 +79,10 @@ pub(crate) fn explain(error: server::Error, option: &str) -> anyhow::Error {
 /// # Errors
 /// If it is none of these, or the name cannot be resolved; `option` names it.
 pub(crate) fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    if let Some((scheme, rest)) = addr.split_once("://") {
+        let rest = rest.trim_end_matches('/');
+        bail!("{option}: an address has no {}://; write {}", scheme.escape_debug(), rest.escape_debug());
+    }
     let (host, port) = addr.rsplit_once(':').unwrap_or(("127.0.0.1", addr));
     let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     ensure!(!is_number || port.parse::<u16>().is_ok(), "{option}: {port} is not a port; the highest is {}", u16::MAX);

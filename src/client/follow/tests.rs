@@ -78,7 +78,9 @@ fn the_observer_gets_a_connection_and_its_loss() {
     });
     assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
     assert_eq!(changes.recv().unwrap(), Connectivity::Connected { peer });
-    assert!(matches!(changes.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost")));
+    let lost = changes.recv().unwrap();
+    let Connectivity::Lost { cause: LossCause::Failed, reason, .. } = &lost else { panic!("{lost:?}") };
+    assert!(reason.starts_with("connection lost: "), "{reason}");
 }
 
 #[test]

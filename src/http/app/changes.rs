@@ -27,6 +27,14 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// The key of the one entry that the change is for; `None` if it is for the map.
+    pub(super) fn entry(&self) -> Option<&Key> {
+        match self {
+            Self::Set(key, _) | Self::Remove(key) => Some(key),
+            Self::Replace(_) | Self::Patch(_) => None,
+        }
+    }
+
     /// Makes the change in `map`.
     pub(super) fn apply_to(self, map: &mut Map) {
         match self {

@@ -7,7 +7,7 @@ use super::document::Document;
 use super::rendering::Renderer;
 use crate::display::error_chain::ErrorChain;
 use crate::format;
-use crate::http::protocol::preconditions::{PreconditionError, Preconditions};
+use crate::http::protocol::preconditions::{PreconditionError, Preconditions, Target};
 use crate::http::protocol::response::{Code, Kind, Response};
 use crate::http::protocol::response_body::SharedSlice;
 use crate::map::Key;
@@ -41,7 +41,8 @@ fn show_slice(
     let Some(range) = find(document) else {
         return Response::error(Code::NotFound, NO_ENTRY);
     };
-    let response = match preconditions.check(Some(&rendering.etag)) {
+    let target = Target { etag: Some(&rendering.etag), exists: true };
+    let response = match preconditions.check(&target) {
         Ok(()) => {
             let text = Arc::clone(document) as _;
             let slice = SharedSlice { text, range, tail: "\n", payload: Some(document.payload()) };

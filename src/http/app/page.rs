@@ -69,4 +69,18 @@ mod tests {
         );
         assert_eq!(PAGE.matches("<style").count(), PAGE.matches("<style>").count());
     }
+
+    #[test]
+    fn each_colour_has_a_light_fallback() {
+        let css = include_str!("page/style.css");
+        let (fallback, supported) = css.split_once("@supports (color: light-dark").unwrap();
+        let colours = supported.split("--").filter_map(|part| part.split_once(": light-dark("));
+        let mut count = 0;
+        for (name, pair) in colours {
+            let light = pair.split(',').next().unwrap_or_default();
+            assert!(fallback.contains(&format!("--{name}: {light};")), "{name}");
+            count += 1;
+        }
+        assert!(count > 10 && !fallback.contains("light-dark"), "{count}");
+    }
 }

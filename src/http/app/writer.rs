@@ -17,7 +17,7 @@ use crate::backlog::Reservation;
 use crate::display::error_chain::ErrorChain;
 use crate::feed::{Feed, Prepared};
 use crate::http::protocol::head::BodyKind;
-use crate::http::protocol::preconditions::Preconditions;
+use crate::http::protocol::preconditions::{Preconditions, Target};
 use crate::http::protocol::request::{Body, Request};
 use crate::http::protocol::response::{Code, Response};
 use crate::map::{self, Map};
@@ -147,7 +147,8 @@ impl Writer {
         {
             return Err(Error::NoEntry);
         }
-        preconditions.check(current.as_ref().map(|rendering| rendering.etag.as_str()))?;
+        let exists = change.entry().map_or(current.is_some(), |key| map.contains_key(key));
+        preconditions.check(&Target { etag: current.as_ref().map(|rendering| rendering.etag.as_str()), exists })?;
         change.apply_to(&mut map);
         // Before the state is written: a restarted server could not publish a map that is too large.
         let prepared = self.feed.prepare(&map).map_err(Error::Unpublishable)?;
@@ -272,6 +273,22 @@ mod tests {
         assert!(matches!(missing, Err(Error::NoEntry)), "{missing:?}");
         assert_eq!(writer.renderer.latest().unwrap().unwrap().map[&Key::from("a")], 1.into());
         writer.apply(patch(r#"{"a":3}"#), &if_none_match).unwrap();
+    }
+
+    #[test]
+    fn an_entry_is_created_once_under_if_none_match_star() {
+        let (_directory, writer) = writer(false);
+        let new = Preconditions { if_match: None, if_none_match: Some(Tags::Any) };
+        let existing = Preconditions { if_match: Some(Tags::Any), if_none_match: None };
+        let set = |key: &str| Change::Set(map::number_key(key.into()), 1.into());
+        let refused = writer.apply(set("a"), &existing);
+        assert!(matches!(refused, Err(Error::Precondition(PreconditionError::IfMatch))), "{refused:?}");
+        assert!(writer.apply(set("a"), &new).unwrap().changed);
+        for key in ["a", "2"] {
+            let refused = writer.apply(set(key), &new);
+            assert!(matches!(refused, Err(Error::Precondition(PreconditionError::IfNoneMatch))), "{key}: {refused:?}");
+            writer.apply(set(key), &existing).unwrap();
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 /// The value of one of the two headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tags {
-    /// `*`: any entity tag.
+    /// `*`: whatever the target is, if it exists.
     Any,
     /// The list as received, already validated: one string for each tag would take twenty times as much memory.
     List(String),
@@ -14,6 +14,15 @@ pub(crate) enum Tags {
 pub(crate) struct Preconditions {
     pub(crate) if_match: Option<Tags>,
     pub(crate) if_none_match: Option<Tags>,
+}
+
+/// What a request is for: the map or an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// The map's entity tag, which a list is compared with, also for an entry; `None` if there is no map.
+    pub(crate) etag: Option<&'a str>,
+    /// Whether the target exists, which `*` asks for (RFC 9110, sections 13.1.1 and 13.1.2).
+    pub(crate) exists: bool,
 }
 
 /// The precondition that failed.
@@ -40,13 +49,14 @@ impl Tags {
         }
     }
 
-    /// True if and only if the value is `*` or `matches` accepts one of the tags: each with its quotes, and with `W/` if it is
-    /// weak.
-    fn any(&self, matches: impl Fn(&str) -> bool) -> bool {
-        let Self::List(list) = self else { return true };
+    /// True if and only if the value is `*` and the target exists, or `matches` accepts one of the tags: each with its quotes,
+    /// and with `W/` if it is weak.
+    fn any(&self, target: &Target<'_>, matches: impl Fn(&str, &str) -> bool) -> bool {
+        let Self::List(list) = self else { return target.exists };
+        let Some(etag) = target.etag else { return false };
         let mut rest = list.as_str();
         while let Some((Some(tag), after)) = split_tag(rest) {
-            if matches(tag) {
+            if matches(tag, etag) {
                 return true;
             }
             rest = after;
@@ -54,14 +64,14 @@ impl Tags {
         false
     }
 
-    /// True if and only if one of the tags equals `etag` by strong comparison: a weak tag never does.
-    fn match_strongly(&self, etag: &str) -> bool {
-        self.any(|tag| tag == etag)
+    /// As [`any`](Self::any) by strong comparison: a weak tag never equals another one.
+    fn match_strongly(&self, target: &Target<'_>) -> bool {
+        self.any(target, |tag, etag| tag == etag)
     }
 
-    /// True if and only if one of the tags equals `etag` by weak comparison: `W/` is ignored.
-    fn match_weakly(&self, etag: &str) -> bool {
-        self.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    /// As [`any`](Self::any) by weak comparison: `W/` is ignored.
+    fn match_weakly(&self, target: &Target<'_>) -> bool {
+        self.any(target, |tag, etag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
 }
 
@@ -81,18 +91,15 @@ fn split_tag(list: &str) -> Option<(Option<&str>, &str)> {
 }
 
 impl Preconditions {
-    /// Evaluates the conditions against the current `etag`, `None` if there is no content, in the order of RFC
-    /// 9110, section 13.2.2.
+    /// Evaluates the conditions against `target`, in the order of RFC 9110, section 13.2.2.
     ///
     /// # Errors
     /// The first condition that failed.
-    pub(crate) fn check(&self, etag: Option<&str>) -> Result<(), PreconditionError> {
-        let has_changed = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
-        let is_excluded = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
-        if self.if_match.as_ref().is_some_and(has_changed) {
+    pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), PreconditionError> {
+        if self.if_match.as_ref().is_some_and(|tags| !tags.match_strongly(target)) {
             return Err(PreconditionError::IfMatch);
         }
-        if self.if_none_match.as_ref().is_some_and(is_excluded) {
+        if self.if_none_match.as_ref().is_some_and(|tags| tags.match_weakly(target)) {
             return Err(PreconditionError::IfNoneMatch);
         }
         Ok(())
@@ -104,7 +111,10 @@ mod tests {
     use super::*;
     use crate::testing::check_texts;
 
-    const ETAG: Option<&str> = Some("\"b\"");
+    /// A map, an entry that the map lacks, and no map.
+    const MAP: Target<'_> = Target { etag: Some("\"b\""), exists: true };
+    const NO_ENTRY: Target<'_> = Target { exists: false, ..MAP };
+    const NO_MAP: Target<'_> = Target { etag: None, exists: false };
 
     fn if_match(value: &str) -> Preconditions {
         Preconditions { if_match: Tags::parse(value), ..Preconditions::default() }
@@ -117,31 +127,40 @@ mod tests {
     #[test]
     fn if_match_compares_strongly() {
         for value in ["\"b\"", "\"a\", \"b\"", "\"a\" ,,\t\"b\",", "\"a,\",\"b\"", "*"] {
-            assert_eq!(if_match(value).check(ETAG), Ok(()), "{value}");
-            assert_eq!(if_match(value).check(None), Err(PreconditionError::IfMatch), "{value}");
+            assert_eq!(if_match(value).check(&MAP), Ok(()), "{value}");
+            assert_eq!(if_match(value).check(&NO_MAP), Err(PreconditionError::IfMatch), "{value}");
         }
         for value in ["\"a\"", "W/\"b\"", "\",\"", ""] {
-            assert_eq!(if_match(value).check(ETAG), Err(PreconditionError::IfMatch), "{value}");
+            assert_eq!(if_match(value).check(&MAP), Err(PreconditionError::IfMatch), "{value}");
         }
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
         for value in ["\"b\"", "\"a\", W/\"b\"", "*"] {
-            assert_eq!(if_none_match(value).check(ETAG), Err(PreconditionError::IfNoneMatch), "{value}");
-            assert_eq!(if_none_match(value).check(None), Ok(()), "{value}");
+            assert_eq!(if_none_match(value).check(&MAP), Err(PreconditionError::IfNoneMatch), "{value}");
+            assert_eq!(if_none_match(value).check(&NO_MAP), Ok(()), "{value}");
         }
         for value in ["\"a\"", "W/\"a\"", "\"W/b\"", ""] {
-            assert_eq!(if_none_match(value).check(ETAG), Ok(()), "{value}");
+            assert_eq!(if_none_match(value).check(&MAP), Ok(()), "{value}");
         }
+    }
+
+    #[test]
+    fn a_star_asks_whether_the_target_exists() {
+        assert_eq!(if_none_match("*").check(&NO_ENTRY), Ok(()));
+        assert_eq!(if_match("*").check(&NO_ENTRY), Err(PreconditionError::IfMatch));
+        // A list is compared with the map's tag, also for a new entry.
+        assert_eq!(if_match("\"b\"").check(&NO_ENTRY), Ok(()));
+        assert_eq!(if_none_match("\"b\"").check(&NO_ENTRY), Err(PreconditionError::IfNoneMatch));
     }
 
     #[test]
     fn if_match_is_evaluated_first() {
         let both = |tag: &str| Preconditions { if_none_match: Some(Tags::Any), ..if_match(tag) };
-        assert_eq!(both("\"a\"").check(ETAG), Err(PreconditionError::IfMatch));
-        assert_eq!(both("\"b\"").check(ETAG), Err(PreconditionError::IfNoneMatch));
-        assert_eq!(Preconditions::default().check(None), Ok(()));
+        assert_eq!(both("\"a\"").check(&MAP), Err(PreconditionError::IfMatch));
+        assert_eq!(both("\"b\"").check(&MAP), Err(PreconditionError::IfNoneMatch));
+        assert_eq!(Preconditions::default().check(&NO_MAP), Ok(()));
     }
 
     #[test]

@@ -128,11 +128,11 @@ impl Redis {
     }
 
     /// Starts the thread that asks the sentinels, if there are any and it is not running.
-    fn ask_sentinels(&self, stop: &Shutdown, running: &mut Option<Sentinels>) -> Result<(), Error> {
+    fn ask_sentinels(&self, sink: &Sink, stop: &Shutdown, running: &mut Option<Sentinels>) -> Result<(), Error> {
         let Topology::Sentinel { master } = &self.address.topology else { return Ok(()) };
         if running.as_ref().is_none_or(Sentinels::has_ended) {
             let (tls, resolver) = (self.tls.clone(), Arc::clone(&self.resolver));
-            *running = Some(Sentinels::start(&self.address, master, tls, resolver, stop)?);
+            *running = Some(Sentinels::start(&self.address, master, tls, resolver, (stop, sink.threads()))?);
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Source for Redis {
         while !stop.is_triggered() {
             let (mut has_answered, named) = (false, sentinels.as_ref().and_then(Sentinels::named));
             let outcome = self
-                .ask_sentinels(stop, &mut sentinels)
+                .ask_sentinels(sink, stop, &mut sentinels)
                 .and_then(|()| self.follow_session(sink, stop, sentinels.as_ref(), &mut backoff, &mut has_answered));
             let Err(error) = outcome else { return };
             if stop.is_triggered() {

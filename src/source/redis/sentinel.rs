@@ -16,11 +16,12 @@ use super::limits::TIMEOUT;
 use super::login::authenticate;
 use crate::client::Resolver;
 use crate::display::error_chain::ErrorChain;
+use crate::display::escape::escape;
 use crate::platform::{self, AsFd, BorrowedFd, LocalStream};
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
 use crate::sync::Mutex;
-use crate::threads::Thread;
+use crate::threads::{Thread, Threads};
 use crate::tls::Connector;
 
 /// How often the sentinels are asked: once a second, as the revision.
@@ -71,7 +72,7 @@ struct SentinelReply {
 }
 
 impl Sentinels {
-    /// Starts the thread.
+    /// Starts the thread, one of `threads`.
     ///
     /// # Errors
     /// If the system refuses the thread or its sockets.
@@ -80,16 +81,17 @@ impl Sentinels {
         master: &str,
         tls: Option<Arc<Connector>>,
         resolver: Arc<Resolver>,
-        stop: &Shutdown,
+        (stop, threads): (&Shutdown, &Threads),
     ) -> Result<Self, Error> {
         let (notice, theirs) = platform::local_pair().map_err(Error::Thread)?;
         for end in [&notice, &theirs] {
             end.set_nonblocking(true).map_err(Error::Thread)?;
         }
         let shared = Arc::new(Mutex::new(SentinelReplies::new(address.nodes.len())));
-        // The worker counts the rounds of the source's thread only.
-        let (replies, stop, address) = (Arc::clone(&shared), stop.without_worker(), address.clone());
-        let asked = master.to_owned();
+        // A password may be in a file.
+        let worker = threads.register_io("sentinels", &format!("asking the sentinels for {}", escape(master)));
+        let (replies, stop, address) = (Arc::clone(&shared), stop.for_worker(&worker), address.clone());
+        let (asked, counted) = (master.to_owned(), Arc::clone(&worker));
         let run = move || {
             let context = ConnectContext {
                 address: &address,
@@ -98,9 +100,11 @@ impl Sentinels {
                 resolver: &resolver,
                 stop: &stop,
             };
-            query_forever(context, &asked, &replies, &theirs);
+            let has_ended = || stop.is_triggered();
+            let pause = |pause| stop.wait_readable(&theirs, Instant::now().checked_add(pause)).unwrap_or(true);
+            counted.run(|time| pause(time) || has_ended(), || query_forever(context, &asked, &replies, &theirs));
         };
-        let thread = Thread::start("sentinels", run).map_err(Error::Thread)?;
+        let thread = Thread::start("sentinels", run).inspect_err(|_| worker.end()).map_err(Error::Thread)?;
         Ok(Self { shared, notice, thread: Some(thread) })
     }
 
@@ -164,7 +168,7 @@ impl Sentinels {
         }
     }
 
-    /// True if and only if the thread has panicked.
+    /// True if and only if the thread has ended: the system has refused a wait.
     pub(super) fn has_ended(&self) -> bool {
         // The thread has dropped its reference.
         Arc::strong_count(&self.shared) == 1
@@ -380,6 +384,7 @@ const _: () = assert!(FIRST_REPLIES.as_secs() > 2 * TIMEOUT.as_secs(), "two that
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::STUCK_AFTER;
 
     fn replies(now: Instant, list: &[Option<(&str, u64, u64)>]) -> SentinelReplies {
         let reply = |(host, epoch, age): (&str, u64, u64)| SentinelReply {
@@ -389,6 +394,30 @@ mod tests {
         };
         let by_sentinel = list.iter().map(|given| given.map(reply)).collect();
         SentinelReplies { by_sentinel, rounds: 1, failure: None }
+    }
+
+    #[test]
+    fn the_thread_counts_rounds_until_it_ends() {
+        let (threads, stop) = (Threads::default(), Shutdown::new().unwrap());
+        // A port without a listener.
+        let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = bound.local_addr().unwrap().port();
+        drop(bound);
+        let address: Address = format!("redis+sentinel://127.0.0.1:{port}/0?master=m&key=k").parse().unwrap();
+        let resolver = Arc::new(Resolver::new());
+        let sentinels = Sentinels::start(&address, "m", None, resolver, (&stop, &threads)).unwrap();
+        assert_eq!(threads.unfinished(), ["sentinels"]);
+        for _ in 0..3 {
+            threads.check_after(STUCK_AFTER);
+            while !threads.problems().is_empty() {
+                std::thread::park_timeout(Duration::from_millis(10));
+                threads.check_after(Duration::ZERO);
+            }
+        }
+        drop(sentinels);
+        while !threads.unfinished().is_empty() {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     #[test]

@@ -152,6 +152,15 @@ fn a_change_that_if_none_match_excludes_is_412() {
     assert_eq!(site.json("/status")["map"]["version"], 1);
 
     assert_eq!(site.ask("DELETE /map/missing", &format!("{token}If-None-Match: *\r\n"), "").code, 404);
+    // RFC 9110, sections 13.1.1 and 13.1.2: `*` asks for the entry, not for the map.
+    for (key, condition, code) in
+        [("1", "None-Match", 412), ("new", "Match", 412), ("new", "None-Match", 200), ("new", "None-Match", 412)]
+    {
+        let response = site.ask(&format!("PUT /map/{key}"), &format!("{token}If-{condition}: *\r\n"), "2");
+        assert_eq!(response.code, code, "{key} {condition}: {response:?}");
+    }
+    let etag = site.get("/map").header("ETag").to_owned();
+    assert_eq!(site.json("/map"), serde_json::json!({ "1": "Hola", "new": 2 }));
     // Both lines of a header count.
     let seen = format!("{token}If-Match: {etag}\r\nIf-Match: \"other\"\r\nIf-None-Match: \"other\"\r\n");
     assert_eq!(site.ask("DELETE /map/1", &seen, "").code, 200);

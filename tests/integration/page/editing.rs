@@ -137,6 +137,25 @@ fn entries_are_added_changed_and_deleted_and_each_is_undone() {
 }
 
 #[test]
+fn the_last_50_changes_can_be_undone() {
+    let Some((visit, _directory)) = writable(r#"{"n": 0}"#) else { return };
+    visit.click_in("n", "edit");
+    visit.unlock(TOKEN);
+    for number in 1..=52 {
+        if number > 1 {
+            visit.click_in("n", "edit");
+        }
+        visit.type_in(None, "json", &number.to_string());
+        visit.save();
+        visit.wait_done(&format!("Changed n from {} to {number}.", number - 1));
+        // The next edit begins with the new value.
+        let is_shown = format!("document.querySelector('#entries td').textContent.startsWith('{number}')");
+        visit.browser.wait(&is_shown);
+    }
+    assert_eq!(visit.text("undo"), "Undo (50)");
+}
+
+#[test]
 fn a_wrong_token_changes_nothing_and_no_token_is_stored() {
     let Some((visit, _directory)) = writable(r#"{"n": 1}"#) else { return };
     visit.click("add");

@@ -1,11 +1,13 @@
 //! The table of the map, and the list of changes.
 
 use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Visit;
+use crate::support::{has_command, skip};
 
 impl Visit {
     /// Returns the shown keys of the map, in order.
@@ -189,6 +191,23 @@ fn the_arrow_keys_read_the_line_of_the_clients() {
     visit.browser.wait(&format!("/^0 clients at /.test({text})"));
     visit.browser.run("document.getElementById('plot').blur()");
     visit.browser.wait(&format!("{text} === 'least 0, most 1'"));
+}
+
+#[test]
+fn the_curl_line_of_a_key_of_dots_gets_its_value() {
+    let Some((visit, _source)) = Visit::fed(r#"{".": 1, "..": 2, "...": 3}"#) else { return };
+    visit.browser.run("document.querySelectorAll('#entries th button').forEach((button) => button.click())");
+    visit.browser.wait("document.querySelectorAll('.detail code').length === 3");
+    let lines =
+        visit.browser.run("return [...document.querySelectorAll('.detail code')].map((part) => part.textContent)");
+    if !has_command("curl") {
+        return skip("no curl");
+    }
+    for (line, value) in lines.as_array().unwrap().iter().zip(["1\n", "2\n", "3\n"]) {
+        let line = line.as_str().unwrap();
+        let output = Command::new("sh").args(["-c", line]).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), value, "{line}: {output:?}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use mapcast::{Client, ClientConfig, Echo, Format, Greet, ServerConfig, Shutdown}
 use crate::support::authority::{Authority, Files, replace};
 use crate::support::eventually;
 use crate::support::reader::ends_in_order;
-use crate::support::server::{MapServer, Running, large, numbered};
+use crate::support::server::{MapServer, Running, large, numbered, unhurried};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -22,23 +22,24 @@ fn identity(files: &Files) -> Identity {
     Identity { cert: files.cert.clone(), key: files.key.clone() }
 }
 
-/// Returns a server's configuration with these files.
+/// Returns a server's configuration with these files, without time limits that a busy machine might exceed.
 fn server(files: &Files) -> ServerConfig {
     let files = ServerTls { identity: identity(files), client_ca: None };
-    ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), ..ServerConfig::default() }
+    ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), handshake_timeout: HOUR, ..unhurried() }
 }
 
 /// As [`server`], for clients with a certificate of `ca`.
 fn mutual_server(files: &Files, ca: &Authority) -> ServerConfig {
     let files = ServerTls { identity: identity(files), client_ca: Some(ca.ca.clone()) };
-    ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), ..ServerConfig::default() }
+    ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), handshake_timeout: HOUR, ..unhurried() }
 }
 
 /// Returns a client's configuration that trusts `authority`, with the certificate in `files`.
 fn client(authority: &Authority, files: Option<&Files>) -> ClientConfig {
     let options = ClientTls { ca: Some(authority.ca.clone()), name: None, identity: files.map(identity) };
     let tls = Some(Arc::new(Connector::load(&options).unwrap()));
-    ClientConfig { format: Some(Format::Json), max_frame: 1 << 30, tls, ..ClientConfig::default() }
+    let connect_timeout = crate::support::PATIENCE;
+    ClientConfig { format: Some(Format::Json), max_frame: 1 << 30, connect_timeout, tls }
 }
 
 /// Returns the address with the host name of the certificates.

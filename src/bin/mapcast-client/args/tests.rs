@@ -35,6 +35,11 @@ fn the_packaged_pages_match_the_command_line() {
 fn the_help_fits_and_names_each_option_once() {
     crate::help::tests::assert_fits(&HELP, &definition());
     crate::help::tests::assert_grouped(&HELP, &definition());
+    let short = HELP.short_page(definition()).to_string();
+    let command = definition();
+    let address = command.get_arguments().find(|arg| arg.get_id() == "address").unwrap();
+    let default = address.get_default_values()[0].to_str().unwrap();
+    assert!(short.contains(&format!("[{default}]")) && short.contains("-q, --quiet"), "{short}");
 }
 
 #[test]
@@ -55,22 +60,105 @@ fn every_variable_is_listed() {
 #[test]
 fn a_wrong_command_line_has_a_tip() {
     for (words, tip) in [
-        (&["--port", "8080"][..], "the port belongs to the address"),
-        (&["-p8080"], "the port belongs to the address"),
-        (&["--host=h"], "write the address without an option"),
-        (&["--json"], "use -o json"),
+        (&["--port", "8080"][..], "write mapcast-client 8080"),
+        (&["-p8080"], "write mapcast-client 8080"),
+        (&["--host=h", "--port", "1", "-q"], "write mapcast-client h:1 -q"),
+        (&["--port"], "write the address without an option: mapcast-client HOST:PORT"),
+        (&["check", "--host", "h"], "write mapcast-client check h"),
+        (&["get", "--host", "h", "k"], "write mapcast-client get -s h k"),
+        (&["--json", "h:1"], "write mapcast-client -o json h:1"),
+        (&["status", "--json"], "write mapcast-client status -o json"),
         (&["--colour", "never"], "a similar argument exists: '--color'"),
-        (&["chek", "127.0.0.1"], "did you mean the command check?"),
-        (&["h", "8080"], "mapcast-client h:8080"),
+        (&["chek", "127.0.0.1"], "write mapcast-client check 127.0.0.1"),
+        (&["h", "8080", "-q"], "write mapcast-client h:8080 -q"),
+        (&["check", "h", "8080"], "write mapcast-client check h:8080"),
         (&["h:1", "h:2"], "there is one address"),
         (&["set"], "for example: mapcast-client set limit=10"),
+        (&["set", "--token-file", "t"], "for example: mapcast-client set --token-file t limit=10"),
         (&["http://h:1/"], "write HOST:PORT without http://, as h:1"),
         (&["--wait", "5s"], "write --wait=5s"),
+        (&["--insecure"], "--tls-ca FILE"),
+        (&["-watch", "h:1"], "write mapcast-client --watch h:1"),
+        (&["-once"], "write mapcast-client --once"),
+        (&["--stale", "5s"], "write mapcast-client --stale-after 5s"),
+        (&["-t", "limit", "-C", "1"], "-k KEY"),
+        (&["--topic", "limit"], "write mapcast-client -k limit"),
+        (&["help", "gett"], "did you mean the command get?"),
+        (&["--log-level", "debug"], "use -v, -vv"),
     ] {
         let refusal = refusal(words);
         assert!(refusal.contains(tip), "{words:?}: {refusal}");
     }
-    assert!(!refusal(&["--nonsense"]).contains("as a value"));
+    for words in [&["--nonsense"][..], &["--foremost"], &["check", "--max-flame-size"]] {
+        assert!(!refusal(words).contains("tip:"), "{}", refusal(words));
+    }
+}
+
+#[test]
+fn a_command_of_another_program_has_a_tip() {
+    for (words, tip) in [
+        (&["delete", "a"][..], "write mapcast-client del a"),
+        (&["rm", "a", "b"], "write mapcast-client del a b"),
+        (&["-q", "unset", "--token-file", "my token", "a"], "write mapcast-client -q del --token-file 'my token' a"),
+        (&["put", "a=1"], "write mapcast-client set a=1"),
+        (&["put", "a", "1"], "write mapcast-client set a=1"),
+        (&["list", "a*"], "write mapcast-client get 'a*'"),
+        (&["watch", "h:1"], "write mapcast-client h:1"),
+        (&["subscribe", "a", "b"], "maps are followed without a command"),
+        (&["run", "f.json"], "the server is another program: mapcast-server"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(tip), "{words:?}: {refusal}");
+    }
+    for word in ["ls", "sub", "serve", "version", "start", "a=1.5"] {
+        let notices = config(&[word]).unwrap().notices;
+        assert!(
+            notices.iter().any(|notice| notice.starts_with(&format!("{word} is taken for a host; "))),
+            "{notices:?}"
+        );
+    }
+}
+
+#[test]
+fn a_command_over_http_names_its_option_for_the_address() {
+    for (words, tip) in [
+        (&["status", "8081"][..], "write mapcast-client status --http 8081"),
+        (&["clients", "-q", "h:1"], "write mapcast-client clients -q --http h:1"),
+        (&["edit", "a", "h:8081"], "write mapcast-client edit a --http h:8081"),
+        (&["set", "-s", "h:9000", "a=1"], "write mapcast-client set --http h:9000 a=1"),
+        (&["set", "-s", "h:8080", "a=1"], "use --http HOST:PORT, with the port of the server's --http"),
+        (&["set", "8081", "a=1"], "write mapcast-client set --http 8081 a=1"),
+        (&["set", "a", "1"], "write mapcast-client set a=1"),
+        (&["set", "a", "=", "1", "b=2"], "write mapcast-client set a=1 b=2"),
+        (&["set", "a:", "1"], "write mapcast-client set a=1"),
+        (&["set", "a:1"], "write mapcast-client set a=1"),
+        (&["set", "{\"a\":1}"], "mapcast-client edit changes the whole map"),
+        (&["clients", "8081", "--x"], "name the server with --http HOST:PORT"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(tip), "{words:?}: {refusal}");
+    }
+}
+
+#[test]
+fn an_option_of_another_command_has_a_tip() {
+    for (words, tip) in [
+        (&["--token-file", "t", "set", "a=1"][..], "write mapcast-client set --token-file t a=1"),
+        (&["--limit", "5"], "--limit goes after the command clients"),
+        (&["--http", "8081"], "--http goes after one of the commands set, del, edit, status, clients"),
+        (&["get", "--once"], "--once is for printing or delivering maps, without the command get"),
+        (&["get", "-k", "a"], "write mapcast-client get a"),
+        (&["clients", "-n", "3"], "write mapcast-client clients --limit 3"),
+        (&["completions", "--shell", "bash"], "write mapcast-client completions bash"),
+        (&["h:1", "once"], "write mapcast-client h:1 --once"),
+        (&["h:1", "limit"], "to print this entry, write mapcast-client h:1 -k limit"),
+        (&["set", "-5=1"], "use '-- -5'"),
+        (&["get", "--limit", "1"], "--limit is an option of the command clients"),
+        (&["--interval", "5"], "the server has this option: mapcast-server --interval"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(tip), "{words:?}: {refusal}");
+    }
 }
 
 #[test]
@@ -81,6 +169,10 @@ fn an_unknown_host_may_be_a_command_or_a_text() {
     assert!(!config(&["localhost"]).unwrap().notices.iter().any(|notice| notice.contains("host")));
     assert_eq!(hint(&["localhost"]), "mapcast-client --help lists the commands");
     assert_eq!(hint(&["echo", "hola"]), "to send it as text: mapcast-client echo 127.0.0.1:8080 hola");
+    assert_eq!(
+        hint(&["echo", "-q", "hola", "mundo"]),
+        "to send it as text: mapcast-client echo -q 127.0.0.1:8080 'hola mundo'"
+    );
     assert_eq!(hint(&["echo", "h.example", "hola"]), "");
 }
 

@@ -6,6 +6,9 @@ use mapcast::{Key, Map, Value};
 use super::http::HttpClient;
 use super::map_access::{Summary, Written, patch, read_map};
 use super::set::{MAX_ATTEMPTS, done};
+use crate::address::warn_of_address;
+use crate::exit::Exit;
+use crate::hidden::show_key;
 use crate::selection::MissingKey;
 
 /// Removes every entry in one change.
@@ -13,6 +16,19 @@ use crate::selection::MissingKey;
 /// # Errors
 /// [`MissingKey`] if the map lacks one of them; then none is removed.
 pub(super) fn del(client: &HttpClient, keys: &[String]) -> anyhow::Result<Summary> {
+    del_existing(client, keys).inspect_err(|error| {
+        if matches!(Exit::of(error), Exit::NotConnected | Exit::KeyMissing) {
+            for key in keys {
+                warn_of_address(key, "--http");
+            }
+            if let Some(entry) = keys.iter().find(|key| key.contains('=')) {
+                log::warn!("{} is taken for a key; del has keys without values", show_key(&Key::from(entry.as_str())));
+            }
+        }
+    })
+}
+
+fn del_existing(client: &HttpClient, keys: &[String]) -> anyhow::Result<Summary> {
     let nulls: Map = keys.iter().map(|key| (Key::from(key.as_str()), Value::Null)).collect();
     for _ in 0..MAX_ATTEMPTS {
         let seen = read_map(client)?;

@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -11,7 +10,7 @@ use mapcast::client::{ClientConfig, Error, FollowConfig, Follower};
 use mapcast::{Format, Key, Map, Shutdown, Value};
 
 use super::path::select;
-use crate::address::ServerArgs;
+use crate::address::{ServerArgs, warn_of_address};
 use crate::hidden;
 use crate::raw_value::raw;
 use crate::refusal;
@@ -61,7 +60,7 @@ pub(super) fn get(
         Ok(Some(payload)) => payload,
         Ok(None) => bail!("{}", refusal::text(address, is_encrypted)),
         Err(error @ Error::Connect { .. }) => {
-            args.keys.iter().for_each(|key| warn_of_address(key));
+            args.keys.iter().for_each(|key| warn_of_address(key, "--server"));
             return Err(error.into());
         }
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
@@ -72,20 +71,13 @@ pub(super) fn get(
     Ok(())
 }
 
-/// Warns of a key that is probably meant to be the server.
-fn warn_of_address(key: &str) {
-    if key.parse::<SocketAddr>().is_ok() {
-        log::warn!("{key} is taken for a key; to name the server use --server {key}");
-    }
-}
-
 /// Returns what is printed.
 fn render(map: &Map, args: &GetArgs, is_terminal: bool) -> anyhow::Result<Vec<u8>> {
     let mut found: Vec<(Key, &Value)> = Vec::new();
     for path in &args.keys {
         let values = select(map, path);
         if values.is_empty() {
-            warn_of_address(path);
+            warn_of_address(path, "--server");
             return Err(MissingKey::new(path).into());
         }
         found.extend(values);

@@ -201,7 +201,7 @@ impl View {
                 self.ever_connected = true;
                 ConnectionState::Connected
             }
-            Connectivity::Lost { reason, retry_in } => {
+            Connectivity::Lost { reason, retry_in, .. } => {
                 let since = match self.connection {
                     // A failed attempt prolongs the loss.
                     ConnectionState::Lost { since, .. } => since,

@@ -7,7 +7,8 @@
   let token = null; // in memory only
   let afterUnlock = null; // what to do with the token
   let editor = null; // the entry that is edited: its key, and its value when it was last looked at
-  let done = []; // changes that can be undone, the last one at the end
+  const MAX_UNDO = 50; // changes that can be undone: each has an old and a new value, which may have megabytes
+  let done = []; // these changes, the last one at the end
 
   class Refused extends Error {}
 
@@ -57,7 +58,7 @@
     const entry = body === undefined ? null : await request("GET", entryPath(key));
     const isOurs = entry && entry.code === 200 && entry.tag === result.tag;
     const after = isOurs ? entry.text.trimEnd() : body;
-    if (after !== base) done.push({ key, before: base, after });
+    if (after !== base) done = [...done, { key, before: base, after }].slice(-MAX_UNDO);
     return { ...result, after };
   }
 

@@ -99,8 +99,11 @@
     return value.startsWith('"') ? JSON.parse(value) : value;
   }
 
+  // A key of dots is a directory to URLs: neither the browser nor curl must resolve it.
   function curlLine(key) {
-    return `curl ${shellWord(new URL(entryPath(key), document.baseURI).href)}`;
+    const isDots = key === "." || key === "..";
+    const href = isDots ? new URL("map/", document.baseURI).href + key : new URL(entryPath(key), document.baseURI).href;
+    return `curl ${isDots ? "--path-as-is " : ""}${shellWord(href)}`;
   }
 
   function detailOf(key, value, change) {

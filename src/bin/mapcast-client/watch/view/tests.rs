@@ -1,6 +1,7 @@
 use super::*;
 use crate::watch::row::HIGHLIGHT;
 use mapcast::Value;
+use mapcast::client::LossCause;
 use unicode_width::UnicodeWidthStr;
 
 /// A new view, and the instant of its creation.
@@ -8,6 +9,10 @@ fn view() -> (View, Instant) {
     let mut view = View::new("host:1");
     view.show_format(Some(Format::Json));
     (view, Instant::now())
+}
+
+fn lost(reason: &str, retry_in: Duration) -> Connectivity {
+    Connectivity::Lost { cause: LossCause::Failed, reason: reason.to_owned(), retry_in }
 }
 
 fn map(entries: &[(&str, i64)]) -> Map {
@@ -104,7 +109,7 @@ fn a_change_after_the_cut_of_a_long_value_counts() {
 fn a_lost_connection_shows_its_age_the_next_try_and_the_reason() {
     let (mut view, now) = view();
     let connected = Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() };
-    let lost = |reason: &str| Connectivity::Lost { reason: reason.to_owned(), retry_in: Duration::from_secs(2) };
+    let lost = |reason: &str| lost(reason, Duration::from_secs(2));
     view.map_came(map(&[("a", 1)]), now);
     view.connection_changed(connected.clone(), now);
     view.connection_changed(lost("closed"), now);
@@ -240,7 +245,7 @@ fn the_screen_never_exceeds_the_terminal() {
     view.edit_filter(Edit::Insert('J'));
     view.edit_filter(Edit::Accept);
     let reason = "\x1b]0;title\x07".to_owned();
-    view.connection_changed(Connectivity::Lost { reason, retry_in: Duration::ZERO }, now);
+    view.connection_changed(lost(&reason, Duration::ZERO), now);
     for (width, height) in [(0, 0), (1, 1), (7, 3), (20, 5), (80, 24)] {
         let lines = view.draw(now, width, height);
         assert!(lines.len() <= height);
@@ -253,7 +258,7 @@ fn the_screen_never_exceeds_the_terminal() {
 #[test]
 fn a_server_that_was_never_there_is_not_a_lost_connection() {
     let (mut view, now) = view();
-    let lost = Connectivity::Lost { reason: "refused".to_owned(), retry_in: Duration::from_secs(2) };
+    let lost = lost("refused", Duration::from_secs(2));
     view.connection_changed(lost, now);
     let later = now + Duration::from_millis(1500);
     assert_eq!(
