@@ -10,7 +10,7 @@ use anyhow::Context;
 /// The editor of every Windows.
 pub(crate) const EDITOR: &str = "notepad";
 
-/// The exit code of cmd for a command that it cannot find, in a batch file; otherwise it is 1, as for other failures.
+/// The exit code of cmd for a command that it cannot find (measured under Wine).
 pub(crate) const NOT_FOUND: i32 = 9009;
 
 /// The process and its descendants do not get the Ctrl-C of the console (`CreateProcessW`, `CREATE_NEW_PROCESS_GROUP`).
