@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -17,8 +19,9 @@ PATIENCE = 60
 failures = []
 
 
-def check(what, condition, detail=""):
-    detail = detail.strip().rsplit("\n", 1)[-1] if condition else detail
+def check(what, condition, detail="", shown=""):
+    """`detail` is printed, and `shown` only if the check fails."""
+    detail = detail.strip().rsplit("\n", 1)[-1] if condition else detail + shown
     print(("ok: " if condition else "FAIL: ") + what + (f" ({detail})" if detail else ""), flush=True)
     if not condition:
         failures.append(what)
@@ -74,6 +77,29 @@ def run(*arguments, stdin=b"", **variables):
 
 def client(*arguments, **options):
     return run("mapcast-client.exe", *arguments, **options)
+
+
+def on_console(*arguments, after="", keys=b""):
+    """Runs a program on a console and presses `keys` once that shows `after`. Returns the exit code and what was shown."""
+    process, console = pty.fork()
+    if process == 0:
+        os.chdir(WORK)
+        variables = {name: value for name, value in os.environ.items() if name != "TERM"}
+        os.execve(WINE, [WINE, *arguments], variables)
+    shown, deadline = b"", time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if keys and after in shown.decode(errors="replace"):
+            os.write(console, keys)
+            keys = b""
+        try:
+            shown += os.read(console, 65536) if select.select([console], [], [], 0.2)[0] else b""
+        except OSError:
+            break
+    else:
+        os.kill(process, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.close(console)
+    return code, shown.decode(errors="replace")
 
 
 def serve(*arguments, **options):
@@ -253,6 +279,16 @@ def try_writing():
     check("a second server with the state is a clear error", code == 2 and "another running server" in error, error)
     code, _, error = run("mapcast-server.exe", "--listen", f"127.0.0.1:{server.port()}", "map.json")
     check("a port in use is a clear error", code == 2 and "stop the other program" in error, error)
+    address = f"127.0.0.1:{server.port()}"
+    client("set", *token, "name=ñ")
+    code, shown = on_console("mapcast-client.exe", address, "--once")
+    check("a console shows text in Unicode", code == 0 and "ñ" in shown, shown=repr(shown))
+    code, shown = on_console("mapcast-client.exe", address, "--watch", after=" frame", keys=b"q")
+    check("--watch draws on a console, and q quits", code == 0 and "ñ" in shown, shown=repr(shown))
+    command = "echo begun & ping -n 3 127.0.0.1 > nul & echo done > done.txt"
+    code, shown = on_console("mapcast-client.exe", address, "--exec", command, after="begun", keys=b"\x03")
+    check("Ctrl-C lets a command of --exec finish", code == 0 and content("done.txt"), shown=repr(shown))
+    client("del", *token, "name")
     check("it stops cleanly", server.stop() == 0, server.lines[-1])
     server = serve(*arguments)
     check("--state keeps the map over a restart", get_map(server.port()) == {"a": 2})
