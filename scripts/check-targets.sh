@@ -66,7 +66,8 @@ fi
 
 export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=$cache/target
 export RUSTFLAGS="-D warnings" CARGO_NET_RETRY=10
-[ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-pc-windows-gnu aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf
+[ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-pc-windows-msvc aarch64-pc-windows-msvc x86_64-pc-windows-gnu \
+    aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf
 for target; do
     echo "checking $target"
     retry cargo fetch --locked --quiet

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds both programs for Windows and tries them under Wine. Needs Debian's gcc-mingw-w64-x86-64-win32 and wine64, python3, and the
-# source of the standard library (scripts/check-targets.sh). Takes a minute after the build, and ends by itself. Changes nothing
-# outside target/. Exit codes: 0 all checks passed, 1 a check failed, 77 something is missing.
+# Builds both programs for Windows, with the default features, and tries them under Wine. Needs Debian's
+# gcc-mingw-w64-x86-64-win32, which compiles ring for TLS, and wine64, python3, and the source of the standard library
+# (scripts/check-targets.sh). Takes two minutes after the build, and ends by itself. Changes nothing outside target/. Skips TLS
+# without openssl, and Redis without redis-server. Exit codes: 0 all checks passed, 1 a check failed, 77 something is missing.
 #
 #   scripts/try-windows.sh
 #   scripts/try-windows.sh DIRECTORY   # does not build, and tries mapcast-server.exe and mapcast-client.exe of that directory
@@ -17,13 +18,14 @@ if [ $# = 0 ]; then
     library=$(scripts/check-targets.sh --print-source) || exit 77
     target=x86_64-pc-windows-gnu
     RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
-        cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins --no-default-features --features cli,redis
+        cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins
     programs=target/other-systems/target/$target/debug
 fi
 mkdir -p target/other-systems
 work=$(mktemp -d "$PWD/target/other-systems/try.XXXXXX")
 cp "$programs"/mapcast-{server,client}.exe "$work"
 x86_64-w64-mingw32-gcc -shared -o "$work/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
+x86_64-w64-mingw32-gcc -o "$work/hold.exe" tests/windows/hold.c
 
 export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=;bcryptprimitives=n"
 clean_up() {

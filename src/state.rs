@@ -64,7 +64,8 @@ pub enum Error {
     /// The lock file was replaced: another server may have written its map to the state since.
     #[error(
         "{name}: its lock was replaced, so another server may have written its map there; find that server \
-         (`fuser {lock}`), and restart this one"
+         ({}), and restart this one",
+        platform::show_users(lock)
     )]
     LockReplaced {
         /// The path, escaped.
@@ -74,8 +75,9 @@ pub enum Error {
     },
     /// Another process, or this one, has the state open.
     #[error(
-        "{name}: another running server keeps its map there; stop that server (`fuser {lock}` shows it), or name another \
-         file for this one"
+        "{name}: another running server keeps its map there; stop that server ({} shows it), or name another file for this \
+         one",
+        platform::show_users(lock)
     )]
     InUse {
         /// The path, escaped.

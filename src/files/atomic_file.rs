@@ -116,7 +116,7 @@ impl ClosedFile {
     /// If the system refuses it; the old file is unchanged, and the new one is removed.
     pub fn finish(self) -> io::Result<Replaced> {
         let directory = files::open_directory(directory(&self.path));
-        self.new.persist(&self.path)?;
+        platform::replace(self.new, &self.path)?;
         Ok(sync(directory))
     }
 }
@@ -124,7 +124,8 @@ impl ClosedFile {
 /// Checks that a rename can replace `path`, as far as possible without one. The file need not exist.
 ///
 /// # Errors
-/// If the path ends in a slash or has no file name; if it is a directory, a FIFO, a socket or a device; if it is a mount point,
+/// If the path ends in a slash or has no file name; if it is a directory, a FIFO, a socket or a device (on Windows also by its
+/// name, such as `NUL`); if it is a mount point,
 /// such as a single file that is mounted into a container: the system never replaces that (`EBUSY`, rename(2)).
 pub fn check(path: &Path) -> io::Result<()> {
     let invalid = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -133,6 +134,7 @@ pub fn check(path: &Path) -> io::Result<()> {
         Some(name) if path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) => {}
         _ => return invalid("it is a directory's path; name a file in it"),
     }
+    files::check_name(path)?;
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_symlink() => files::check_regular(&found)?,
         _ => {}

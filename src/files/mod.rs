@@ -26,6 +26,7 @@ struct NotRegular(&'static str);
 /// # Errors
 /// If the system refuses it, or it is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
+    check_name(path)?;
     // Checked before it is opened, because opening a FIFO or a device has an effect at its other end.
     check_regular(&fs::metadata(path)?)?;
     let file = open_without_waiting(path)?;
@@ -68,6 +69,14 @@ pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<O
         }
     }
     Ok(Some(content))
+}
+
+/// Checks that `path` is not the name of a device: on Windows the metadata do not say that.
+pub(crate) fn check_name(path: &Path) -> io::Result<()> {
+    if platform::is_device_name(path) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, NotRegular("a device")));
+    }
+    Ok(())
 }
 
 /// Checks that `metadata` is that of a regular file.

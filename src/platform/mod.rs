@@ -1,6 +1,8 @@
 //! All that differs between operating systems: one directory for Unix, one for Windows, and what both share.
 
 mod descriptors;
+#[cfg(any(test, windows))]
+mod device_names;
 mod limits;
 mod process;
 mod readiness;

@@ -244,7 +244,7 @@ pub enum Error {
 
 fn listen_advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges: choose another port)",
+        io::ErrorKind::PermissionDenied => platform::REFUSED_PORT,
         io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
         _ => "",
     }

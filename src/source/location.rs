@@ -133,6 +133,8 @@ mod tests {
             ("flags.json", Location::Json("flags.json".into())),
             ("/etc/a.b/FLAGS.JSON", Location::Json("/etc/a.b/FLAGS.JSON".into())),
             ("flags.json.toml", Location::Toml("flags.json.toml".into())),
+            ("C:/flags.json", Location::Json("C:/flags.json".into())),
+            (r"C:\flags.toml", Location::Toml(r"C:\flags.toml".into())),
             ("-", Location::StandardInput),
         ] {
             assert_eq!(text.parse::<Location>().unwrap(), wanted);

@@ -28,8 +28,17 @@ pub(super) fn mask(text: &str) -> String {
 
 /// Returns the part of `text`, which does not name a source, that may be shown: all of a path, otherwise the [`mask`].
 pub(super) fn mask_unknown(text: &str) -> String {
-    let is_path = !text.contains([':', '@', '?']) || text.starts_with(['/', '.']);
+    let rest = without_drive(text);
+    let is_path = !rest.contains([':', '@', '?']) || text.starts_with(['/', '.']);
     if is_path && !is_address(text) { text.to_owned() } else { mask(text) }
+}
+
+/// Returns `text` without the drive of an absolute path of Windows, if it begins with one: `C:\`, `C:/`.
+fn without_drive(text: &str) -> &str {
+    match text.as_bytes() {
+        [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => &text[2..],
+        _ => text,
+    }
 }
 
 /// Returns the message for the unknown option `name` of the address `text`, with the syntax `shape`. If there is an `@`, the
@@ -48,9 +57,10 @@ fn begin(text: &str) -> Option<(&str, &str)> {
     text.split_once(':').filter(|(scheme, rest)| is_scheme(scheme) && (rest.starts_with('/') || is_known(scheme)))
 }
 
-/// True if and only if `text` is a scheme by RFC 3986, section 3.1.
+/// True if and only if `text` is a scheme by RFC 3986, section 3.1, and not a drive of Windows, which has one letter.
 fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
+    text.len() > 1
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
@@ -69,6 +79,10 @@ mod tests {
             assert!(is_address(text), "{text}");
         }
         for text in ["", "-", "flags.json", "/etc/a:/flags.json", "./redis:/flags.json", "a:b.json", ":h", "1a:/b"] {
+            assert!(!is_address(text), "{text}");
+        }
+        for text in [r"C:\flags.json", "C:/flags.json", "c:flags.json", r"\\server\share\flags.json", r"..\flags.json"]
+        {
             assert!(!is_address(text), "{text}");
         }
     }
@@ -90,10 +104,17 @@ mod tests {
 
     #[test]
     fn a_mask_of_an_unknown_source_shows_only_a_path() {
-        for path in ["", "flags", "flags.yaml", "/etc/a:b/flags@2", "./a?b", "../flags"] {
+        for path in ["", "flags", "flags.yaml", "/etc/a:b/flags@2", "./a?b", "../flags", r"C:\a b\flags", "c:/flags"] {
             assert_eq!(mask_unknown(path), path);
         }
-        for text in [":hunter2@db", "ana:hunter2@db:6379", "hunter2@db/0?key=k", "//:hunter2@db", "db?pass=hunter2"] {
+        for text in [
+            ":hunter2@db",
+            "ana:hunter2@db:6379",
+            "hunter2@db/0?key=k",
+            "//:hunter2@db",
+            "db?pass=hunter2",
+            r"a:\hunter2@db",
+        ] {
             assert_eq!(mask_unknown(text), "...");
         }
     }

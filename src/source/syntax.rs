@@ -19,6 +19,9 @@ const MAX_AFTER: usize = 30;
 /// ignore it; TOML requires that.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// U+FEFF in UTF-16, little and big endian: what PowerShell 5 writes with `>` begins with it.
+const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
 /// The syntax of a source's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
@@ -60,6 +63,9 @@ impl Syntax {
         // The parser of TOML would ignore the second one as well.
         if text.starts_with(BYTE_ORDER_MARK) {
             return Err(SyntaxError::at(text, 0, "a second byte order mark"));
+        }
+        if UTF_16_MARKS.iter().any(|mark| text.starts_with(mark)) {
+            return Err(SyntaxError::at(text, 0, "it is UTF-16; save it as UTF-8"));
         }
         let parsed = match self {
             Self::Json => parse_json(text),
@@ -298,6 +304,15 @@ mod tests {
             assert_eq!((error.line, error.column), (Some(1), Some(1)), "{error}");
         }
         parse_error(Syntax::Json, " \u{feff}{}");
+    }
+
+    #[test]
+    fn utf_16_is_refused_by_name() {
+        for text in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
+            let error = Syntax::Json.parse(text).unwrap_err();
+            assert_eq!(error.to_string(), "line 1, column 1: it is UTF-16; save it as UTF-8");
+            assert_eq!(Syntax::Toml.parse(text).unwrap_err(), error);
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
     let mut builder = Builder::from_env(Env::default().default_filter_or(level.as_str()));
     builder.format(write_record);
     if let Ok(queue) = raw_output::standard_error().and_then(|out| LogQueue::start(out, dropped)) {
-        if is_coloured() {
+        if is_coloured() && raw_output::accepts_colours() {
             builder.write_style(WriteStyle::Always);
         }
         builder.target(Target::Pipe(Box::new(QUEUE.get_or_init(|| queue).clone())));

@@ -33,3 +33,8 @@ impl<T: AsFd> RawOutput for T {
 pub(super) fn standard_error() -> io::Result<impl RawOutput + Send + 'static> {
     Ok(io::stderr())
 }
+
+/// Returns true: a terminal shows colours.
+pub(super) fn accepts_colours() -> bool {
+    true
+}

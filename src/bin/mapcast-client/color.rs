@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 
+use crate::platform::terminal_type;
+
 /// When the output has colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
@@ -88,7 +90,7 @@ impl ColorChoice {
     /// Returns the palette for standard output.
     pub(crate) fn palette(self) -> Palette {
         let is_colored = match self {
-            Self::Auto => io::stdout().is_terminal() && wants_colors(env::var_os("NO_COLOR"), env::var_os("TERM")),
+            Self::Auto => io::stdout().is_terminal() && wants_colors(env::var_os("NO_COLOR"), terminal_type()),
             Self::Always => true,
             Self::Never => false,
         };

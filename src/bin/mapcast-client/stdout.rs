@@ -1,6 +1,5 @@
 //! Standard output: unbuffered, watched for a closed reader, and with writes that cannot hang the client.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,10 +40,10 @@ impl Stdout {
     /// # Errors
     /// If standard output is closed, or the system has no descriptor or thread left.
     pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
-        Self::to_file(standard_output()?, shutdown, deadline)
+        Self::to(standard_output()?, shutdown, deadline)
     }
 
-    fn to_file(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+    fn to(mut out: impl Write + Send + 'static, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         let (work, texts) = channel::<Vec<u8>>();
         let (outcome, outcomes) = channel();
         let (ready, mut signal) = wake_pair()?;
@@ -170,6 +169,7 @@ impl<W: Write> Write for LastByteWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::PipeReader;
     use std::os::fd::OwnedFd;
 
@@ -179,7 +179,7 @@ mod tests {
     /// Returns an output into a pipe, the reading end, and the stop of its writes.
     fn pipe(deadline: Option<Instant>) -> (Stdout, PipeReader, Shutdown) {
         let ((reader, writer), shutdown) = (io::pipe().unwrap(), Shutdown::new().unwrap());
-        let out = Stdout::to_file(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
+        let out = Stdout::to(File::from(OwnedFd::from(writer)), &shutdown, deadline).unwrap();
         (out, reader, shutdown)
     }
 

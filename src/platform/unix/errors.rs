@@ -23,3 +23,6 @@ pub(crate) const SYSTEM_DESCRIPTORS: Option<Errno> = Some(Errno::NFILE);
 
 /// A limit on descriptors, memory or threads.
 pub(crate) const RESOURCE_LIMITS: &[Errno] = &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+
+/// Why a port may be refused, and what to do.
+pub(crate) const REFUSED_PORT: &str = " (ports below 1024 need privileges: choose another port)";

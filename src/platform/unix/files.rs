@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use tempfile::TempPath;
 
 /// The bit of a file's mode that lets everyone read it (inode(7)).
 const READABLE_BY_OTHERS: u32 = 0o004;
@@ -35,6 +36,16 @@ pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
 /// Creates the file at `path`, which must not exist, for writing, with `mode` minus the umask.
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Renames `new` to `path`.
+pub(crate) fn replace(new: TempPath, path: &Path) -> io::Result<()> {
+    Ok(new.persist(path)?)
+}
+
+/// Returns false: a device has a type, and no name of its own.
+pub(crate) fn is_device_name(_path: &Path) -> bool {
+    false
 }
 
 /// Opens or creates the file at `path`, with `mode` minus the umask, to lock it. In a directory that others can write to, it

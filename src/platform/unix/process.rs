@@ -26,6 +26,11 @@ pub(crate) fn read_process() -> Process {
     }
 }
 
+/// Returns what shows the processes that have `file` open: a command.
+pub(crate) fn show_users(file: &str) -> String {
+    format!("`fuser {file}`")
+}
+
 /// The maximum niceness (setpriority(2)).
 const NICEST: i32 = 19;
 

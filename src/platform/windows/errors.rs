@@ -21,3 +21,7 @@ pub(crate) const SYSTEM_DESCRIPTORS: Option<Errno> = None;
 
 /// A limit on sockets or memory.
 pub(crate) const RESOURCE_LIMITS: &[Errno] = &[Errno::MFILE, Errno::NOBUFS];
+
+/// Why a port may be refused, and what to do.
+pub(crate) const REFUSED_PORT: &str =
+    " (Windows may have reserved the port, see `netsh int ipv4 show excludedportrange tcp`: choose another port)";

@@ -4,7 +4,12 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tempfile::TempPath;
+
+use crate::platform::device_names;
 
 /// Others may open a file for reading and writing, and may not rename or remove it (`CreateFileW`, `FILE_SHARE_READ` and
 /// `FILE_SHARE_WRITE`).
@@ -15,6 +20,16 @@ const BACKUP_SEMANTICS: u32 = 0x0200_0000;
 
 /// Opens a symbolic link itself (`CreateFileW`, `FILE_FLAG_OPEN_REPARSE_POINT`).
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+
+/// The errors of a rename over a file that another program has open (System Error Codes): access denied, sharing violation,
+/// lock violation.
+const IN_USE: [i32; 3] = [5, 32, 33];
+
+/// How long a rename is tried while another program has the file open: 1 s. Readers and virus scanners close it sooner.
+const RENAME_LIMIT: Duration = Duration::from_secs(1);
+
+/// The pause between two tries: 10 ms.
+const RENAME_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens the file at `path` for reading.
 pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
@@ -39,6 +54,32 @@ pub(crate) fn sync_directory(_directory: &File) -> io::Result<()> {
 /// Creates the file at `path`, which must not exist, for writing.
 pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Renames `new` to `path`. Tries again for a second while another program has the old file open: Windows replaces such a file
+/// only if that program permits it, as programs in Rust do.
+///
+/// # Errors
+/// If the system refuses it.
+pub(crate) fn replace(new: TempPath, path: &Path) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        // Not `persist`, which never replaces an open file.
+        let Err(error) = fs::rename(&new, path) else { return Ok(()) };
+        if !error.raw_os_error().is_some_and(|code| IN_USE.contains(&code)) {
+            return Err(error);
+        }
+        if began.elapsed() >= RENAME_LIMIT {
+            let why = format!("{error}; close the program that has the file open, or make the file writable");
+            return Err(io::Error::new(error.kind(), why));
+        }
+        thread::park_timeout(RENAME_PAUSE);
+    }
+}
+
+/// True if and only if `path` names a device, such as `NUL`, `con.json` or `\\.\COM1`: its metadata may be those of a regular file.
+pub(crate) fn is_device_name(path: &Path) -> bool {
+    device_names::is_device(&path.to_string_lossy())
 }
 
 /// Opens or creates the file at `path` to lock it. While it is open, it cannot be removed.

@@ -1,7 +1,7 @@
 //! Files that a thread can wait for: a socket, to which another thread passes the bytes of the file.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::TcpStream;
 use std::os::windows::io::AsHandle;
 use std::thread;
@@ -11,12 +11,15 @@ use super::pipe::local_pair;
 /// The reading end.
 pub(crate) type PollableFile = TcpStream;
 
-/// Starts the thread that reads `file`, and returns the socket. The thread ends at the end of the file, after an error, at the
+/// Starts the thread that reads `file`, and returns the socket. A console is read as text: its bytes would be in its own code page. The thread ends at the end of the file, after an error, at the
 /// first write after the socket is closed, or with the process.
 pub(crate) fn pollable(mut file: File) -> io::Result<PollableFile> {
     let (reader, mut writer) = local_pair()?;
     // An error of the file is an end of the input.
-    let run = move || drop(io::copy(&mut file, &mut writer));
+    let run = move || match file.is_terminal() {
+        true => drop(io::copy(&mut io::stdin().lock(), &mut writer)),
+        false => drop(io::copy(&mut file, &mut writer)),
+    };
     thread::Builder::new().name("input".to_owned()).spawn(run)?;
     Ok(reader)
 }

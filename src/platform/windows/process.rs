@@ -13,3 +13,8 @@ pub(crate) fn read_process() -> Process {
 pub(crate) fn lower_priority(_by: i32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// Returns what shows the processes that have `file` open: a program of Windows, where one can search for the file.
+pub(crate) fn show_users(file: &str) -> String {
+    format!("Resource Monitor, CPU, Associated Handles, {file}")
+}

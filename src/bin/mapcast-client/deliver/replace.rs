@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use log::{debug, warn};
-use mapcast::files::atomic_file::{AtomicFile, Replaced};
+use mapcast::files::atomic_file::{self, AtomicFile, Replaced};
 
 use super::link;
 use crate::platform::{can_create_in, is_mount_point, keep_mode_and_owner, mode_differs, set_mode, set_mode_of};
@@ -65,6 +65,10 @@ pub(super) fn replace(
 /// # Errors
 /// If it can never be replaced: it is a mount point, or not a regular file.
 pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
+    // There, the name of a device is an error before its metadata are.
+    if cfg!(windows) {
+        atomic_file::check(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let Ok(path) = link::follow(path) else { return Ok(()) };
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         bail!("{} is not a regular file", path.display());

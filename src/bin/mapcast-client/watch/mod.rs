@@ -49,7 +49,7 @@ pub(crate) struct WatchArgs {
 
 /// True if and only if standard output is a terminal that supports a full-screen display.
 pub(crate) fn can_draw() -> bool {
-    let has_screen = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
+    let has_screen = platform::terminal_type().is_some_and(|name| !name.is_empty() && name != "dumb");
     has_screen && io::stdout().is_terminal()
 }
 

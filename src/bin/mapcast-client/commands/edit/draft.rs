@@ -55,7 +55,8 @@ impl Draft {
     /// Returns the edited text without the lines above it.
     pub(super) fn read(&mut self) -> anyhow::Result<String> {
         let content = fs::read_to_string(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        let text = without_notes(&content).to_owned();
+        // Editors on Windows may write a byte order mark.
+        let text = without_notes(content.strip_prefix('\u{feff}').unwrap_or(&content)).to_owned();
         self.is_edited |= text != self.written;
         Ok(text)
     }
@@ -98,6 +99,8 @@ mod tests {
         assert!(content.contains("\n# a b\n{\n}\n"), "{content}");
         assert_eq!(content.lines().position(|line| line == "{"), Some(LINES_ABOVE));
         assert_eq!(draft.read().unwrap(), "{\n}\n");
+        fs::write(draft.path(), format!("\u{feff}{}", content.replace('\n', "\r\n"))).unwrap();
+        assert_eq!(draft.read().unwrap(), "{\r\n}\r\n");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(draft.path()), mode(draft.path().parent().unwrap())), (0o600, 0o700));
     }

@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,13 +18,13 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// Returns the editor in `VISUAL` or `EDITOR`, or vi.
+    /// Returns the editor in `VISUAL` or `EDITOR`, or that of the system: vi, on Windows notepad.
     ///
     /// # Errors
     /// If the system refuses to handle signals.
     pub(super) fn from_environment() -> anyhow::Result<Self> {
         let set = |name| env::var_os(name).filter(|command| !command.is_empty());
-        let command = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
+        let command = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| platform::EDITOR.into());
         let ends_by_signal = Arc::new(AtomicBool::new(true));
         platform::pass_keyboard_signals_to_child(&ends_by_signal)?;
         Ok(Self { command, ends_by_signal })
@@ -37,15 +36,13 @@ impl Editor {
     /// If the editor cannot be run, or fails.
     pub(super) fn open(&self, path: &Path) -> anyhow::Result<()> {
         let name = self.command.to_string_lossy();
-        let mut script = self.command.clone();
-        script.push(" \"$@\"");
         self.ends_by_signal.store(false, Ordering::SeqCst);
-        let status = Command::new("sh").arg("-c").arg(script).arg(&self.command).arg(path).status();
+        let status = platform::shell_with_path(&self.command, path).status();
         self.ends_by_signal.store(true, Ordering::SeqCst);
         let status = status.with_context(|| format!("cannot run the editor {name}"))?;
         match status.code() {
             Some(0) => Ok(()),
-            Some(127) => bail!("the editor {name} cannot be found; set VISUAL or EDITOR"),
+            Some(platform::NOT_FOUND) => bail!("the editor {name} cannot be found; set VISUAL or EDITOR"),
             _ => bail!("the editor {name} failed ({status})"),
         }
     }

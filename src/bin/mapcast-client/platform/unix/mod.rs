@@ -18,8 +18,8 @@ pub(crate) use files::{
 pub(crate) use job::{on_job_control, stop, suspend};
 pub(crate) use preflight::{StartError, check_start};
 pub(crate) use process::{Process, exit_code, is_init, kill_running, start_reaper};
-pub(crate) use shell::{insert_path, shell};
+pub(crate) use shell::{EDITOR, NOT_FOUND, insert_path, shell, shell_with_path};
 pub(crate) use signal::{
     FORWARDED, SIGHUP, SIGINT, SIGNALS, SIGQUIT, SIGTERM, Signal, on_signals, pass_keyboard_signals_to_child,
 };
-pub(crate) use stdio::{WakeReader, standard_output, wait_output_closed, wake_pair};
+pub(crate) use stdio::{WakeReader, standard_output, terminal_type, wait_output_closed, wake_pair};

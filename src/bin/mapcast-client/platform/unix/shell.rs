@@ -6,6 +6,21 @@ use std::process::Command;
 
 use anyhow::Context;
 
+/// The editor of every Unix system (POSIX).
+pub(crate) const EDITOR: &str = "vi";
+
+/// The exit code of the shell for a command that it cannot find.
+pub(crate) const NOT_FOUND: i32 = 127;
+
+/// Returns the command that runs `script` in the shell, with `path` as its last argument.
+pub(crate) fn shell_with_path(script: &OsStr, path: &Path) -> Command {
+    let mut with_path = script.to_owned();
+    with_path.push(" \"$@\"");
+    let mut command = shell(with_path);
+    command.arg(script).arg(path);
+    command
+}
+
 /// Returns the command that runs `script` in the shell.
 pub(crate) fn shell(script: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("sh");

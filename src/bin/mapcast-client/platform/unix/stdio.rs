@@ -1,5 +1,7 @@
 //! Standard output, and a pipe that wakes a waiting thread.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
@@ -19,6 +21,11 @@ pub(crate) fn wake_pair() -> io::Result<(WakeReader, PipeWriter)> {
 /// Returns a duplicate of the descriptor of standard output.
 pub(crate) fn standard_output() -> io::Result<File> {
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Returns the type of the terminal: `TERM`.
+pub(crate) fn terminal_type() -> Option<OsString> {
+    env::var_os("TERM")
 }
 
 /// Waits for the stop or the end of the reader of standard output. Returns true if and only if the reader has gone.

@@ -31,24 +31,25 @@ impl StartError {
 /// If it does not.
 pub(crate) fn check_start(command: &Command) -> Result<(), StartError> {
     let program = command.get_program();
-    if candidates(program).any(|path| path.is_file()) {
+    if candidates(program).iter().any(|path| path.is_file()) {
         return Ok(());
     }
     Err(StartError::Program { program: program.display().to_string(), source: io::ErrorKind::NotFound.into() })
 }
 
-/// Returns the paths at which Windows looks for `program` (`CreateProcessW`), as far as they are known here.
-fn candidates(program: &OsStr) -> impl Iterator<Item = PathBuf> {
-    let program = PathBuf::from(program);
-    let is_path = program.parent().is_some_and(|parent| parent != Path::new(""));
-    let path = if is_path { None } else { env::var_os("PATH") };
-    let directories: Vec<_> = path.iter().flat_map(env::split_paths).collect();
-    let beside = directories.into_iter().map({
-        let program = program.clone();
-        move |directory| directory.join(&program)
-    });
-    [program].into_iter().chain(beside).flat_map(|path| {
-        let with_extension = path.with_added_extension(EXTENSION);
-        [path, with_extension]
-    })
+/// Returns the paths at which the standard library looks for `program` (`std::process::Command`): a name alone in the directory of
+/// this program, in those of the system and in `PATH`, never in the current directory. Without an extension it is an `.exe`.
+fn candidates(program: &OsStr) -> Vec<PathBuf> {
+    let program = Path::new(program);
+    let with_extension = program.with_added_extension(EXTENSION);
+    if program.parent().is_some_and(|parent| parent != Path::new("")) {
+        return vec![with_extension, program.to_owned()];
+    }
+    let name = if program.extension().is_none() { with_extension.as_path() } else { program };
+    let own = env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
+    let windows = env::var_os("SystemRoot").map(PathBuf::from);
+    let system = windows.iter().map(|windows| windows.join("System32"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = own.into_iter().chain(system).chain(windows.clone()).chain(env::split_paths(&path));
+    directories.map(|directory| directory.join(name)).collect()
 }

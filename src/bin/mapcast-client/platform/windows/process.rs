@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -15,8 +16,11 @@ use super::signal::Signal;
 /// start one.
 static RUNNING: Mutex<Vec<RunningProcess>> = Mutex::new(Vec::new());
 
+/// The number of processes that were started. Windows uses the number of a process again as soon as its handle is closed.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
 struct RunningProcess {
-    id: u32,
+    key: u64,
     /// The process and its descendants, which end when this is closed; `None` once they are to end.
     job: Option<Job>,
     /// `None` while the process runs.
@@ -27,6 +31,7 @@ struct RunningProcess {
 /// A child with a job object: what ends it ends its descendants too, and so does the end of this process.
 #[derive(Debug)]
 pub(crate) struct Process {
+    key: u64,
     id: u32,
 }
 
@@ -39,17 +44,25 @@ impl Process {
         let mut limits = ExtendedLimitInfo::new();
         limits.limit_kill_on_job_close();
         let job = Job::create_with_limit_info(&limits).map_err(io::Error::other)?;
-        let mut running = running();
-        let child = command.spawn()?;
+        let (mut running, key) = (running(), STARTED.fetch_add(1, Ordering::Relaxed));
+        let mut child = command.spawn()?;
         let id = child.id();
-        // A child that has exited already cannot be assigned, and needs not be.
-        if let Err(error) = job.assign_process(child.as_raw_handle().addr().cast_signed()) {
-            debug!("cannot assign process {id} to a job: {error}");
+        if let Err(error) = job.assign_process(child.as_raw_handle().addr().cast_signed())
+            // One that has exited cannot be assigned, and need not be.
+            && child.try_wait()?.is_none()
+        {
+            // Nothing could end its descendants later.
+            child.kill()?;
+            return Err(io::Error::other(error));
         }
-        running.push(RunningProcess { id, job: Some(job), status: None, changed: Box::new(changed) });
+        running.push(RunningProcess { key, job: Some(job), status: None, changed: Box::new(changed) });
         drop(running);
-        let process = Self { id };
-        thread::Builder::new().name("reaper".to_owned()).spawn(move || reap(child))?;
+        let process = Self { key, id };
+        let reaper = thread::Builder::new().name("reaper".to_owned()).spawn(move || reap(key, child));
+        if let Err(error) = reaper {
+            process.signal(Signal::KILL);
+            return Err(error);
+        }
         Ok(process)
     }
 
@@ -58,21 +71,25 @@ impl Process {
         self.id
     }
 
-    /// Ends the process and its descendants: Windows has no request that every program would get.
-    pub(crate) fn signal(&self, _signal: Signal) {
+    /// Ends the process and its descendants: Windows has no request that every program would get. `SIGINT` does nothing: the
+    /// console has told the process of Ctrl-C, too.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::INT {
+            return;
+        }
         // The job is closed after the lock is released.
-        let job = running().iter_mut().find(|found| found.id == self.id).and_then(|found| found.job.take());
+        let job = running().iter_mut().find(|found| found.key == self.key).and_then(|found| found.job.take());
         drop(job);
     }
 
     /// Returns the exit status; `None` while the process runs. Its descendants may still run.
     pub(crate) fn status(&self) -> Option<ExitStatus> {
-        running().iter().find(|found| found.id == self.id).and_then(|found| found.status)
+        running().iter().find(|found| found.key == self.key).and_then(|found| found.status)
     }
 
     /// True if and only if the process and its descendants have exited, or are to end.
     pub(crate) fn has_group_ended(&self) -> bool {
-        running().iter().find(|found| found.id == self.id).is_none_or(RunningProcess::has_group_ended)
+        running().iter().find(|found| found.key == self.key).is_none_or(RunningProcess::has_group_ended)
     }
 }
 
@@ -80,12 +97,12 @@ impl Drop for Process {
     /// Remaining descendants keep running.
     fn drop(&mut self) {
         let mut running = running();
-        let Some(index) = running.iter().position(|found| found.id == self.id) else { return };
+        let Some(index) = running.iter().position(|found| found.key == self.key) else { return };
         let process = running.swap_remove(index);
         if let Some(job) = &process.job
             && let Err(error) = job.set_extended_limit_info(&ExtendedLimitInfo::new())
         {
-            debug!("the processes of job {} end with it: {error}", process.id);
+            debug!("the descendants of process {} end with its job: {error}", self.id);
         }
     }
 }
@@ -104,11 +121,9 @@ pub(crate) fn start_reaper() -> anyhow::Result<()> {
 }
 
 /// Waits for `child`, and stores its status.
-fn reap(mut child: Child) {
-    let id = child.id();
+fn reap(key: u64, mut child: Child) {
     let status = child.wait().unwrap_or_default();
-    // The number belongs to this child while its handle is open.
-    if let Some(found) = running().iter_mut().find(|found| found.id == id && found.status.is_none()) {
+    if let Some(found) = running().iter_mut().find(|found| found.key == key) {
         found.status = Some(status);
         (found.changed)();
     }

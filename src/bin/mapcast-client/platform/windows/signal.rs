@@ -23,6 +23,7 @@ pub(crate) const SIGNALS: &[(&str, Signal)] = &[];
 pub(crate) struct Signal(i32);
 
 impl Signal {
+    pub(crate) const INT: Self = Self(SIGINT);
     pub(crate) const TERM: Self = Self(SIGTERM);
     pub(crate) const KILL: Self = Self(9);
 
