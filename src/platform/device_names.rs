@@ -16,11 +16,11 @@ pub(super) fn is_device(path: &str) -> bool {
     }
     let name = path.rsplit(['\\', '/']).next().unwrap_or_default();
     let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
-    let is_numbered = |device: &str| {
-        stem.strip_prefix(device)
+    let is_numbered = |device: &&str| {
+        stem.strip_prefix(*device)
             .is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()))
     };
-    DEVICES.contains(&stem.as_str()) || NUMBERED.iter().any(|device| is_numbered(device))
+    DEVICES.contains(&stem.as_str()) || NUMBERED.iter().any(is_numbered)
 }
 
 #[cfg(test)]

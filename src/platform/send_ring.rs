@@ -129,7 +129,7 @@ mod with_io_uring {
     }
 }
 
-/// Systems without io_uring, or for which its crate has no definitions (32 bits).
+/// Systems without `io_uring`, or for which its crate has no definitions (32 bits).
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod without_io_uring {
     use std::io::{self, ErrorKind};

@@ -15,6 +15,9 @@ const ARENA: u64 = 64 << 20;
 /// Arenas per core on 64 bits (mallopt(3), `M_ARENA_MAX`).
 const ARENAS_PER_CORE: u64 = 8;
 
+/// The most descriptors that macOS accepts as a soft limit, whatever the hard one is: `OPEN_MAX` (setrlimit(2), COMPATIBILITY).
+const OPEN_MAX: u64 = 10_240;
+
 /// Reads the current limits.
 pub(crate) fn read_limits() -> Limits {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -23,7 +26,9 @@ pub(crate) fn read_limits() -> Limits {
     let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let existing = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
     let user = rustix::process::getuid();
-    let user_threads = getrlimit(Resource::Nproc).current.filter(|_| !user.is_root());
+    // Other systems count the user's processes, not threads.
+    let counts_threads = cfg!(any(target_os = "linux", target_os = "android"));
+    let user_threads = getrlimit(Resource::Nproc).current.filter(|_| counts_threads && !user.is_root());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     // proc_pid_status(5): `VmSize:	    1234 kB`
     let bytes = |name| {
@@ -105,16 +110,39 @@ fn room_up_from(root: &Path, path: &str) -> Option<u64> {
 /// Raises the soft limit on descriptors to the hard one. Returns the resulting limit; `None` is no limit.
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
+    let raised = raised(limit.current, limit.maximum, cfg!(target_vendor = "apple").then_some(OPEN_MAX));
+    if limit.current != raised {
         // A supervisor may forbid it; the old limit then applies.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: raised, maximum: limit.maximum });
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// Returns the soft limit above `current` that the hard limit `maximum` permits, and the system, which accepts at most `accepted`.
+/// `None` is no limit.
+fn raised(current: Option<u64>, maximum: Option<u64>, accepted: Option<u64>) -> Option<u64> {
+    let most = maximum.into_iter().chain(accepted).min();
+    Some(current?.max(most?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_soft_limit_is_raised_as_far_as_the_system_accepts() {
+        for (current, maximum, accepted, wanted) in [
+            (Some(1024), Some(20_000), None, Some(20_000)),
+            (Some(1024), None, None, None),
+            (None, None, None, None),
+            (Some(256), None, Some(OPEN_MAX), Some(OPEN_MAX)),
+            (Some(256), Some(4096), Some(OPEN_MAX), Some(4096)),
+            (Some(20_000), None, Some(OPEN_MAX), Some(20_000)),
+            (None, None, Some(OPEN_MAX), None),
+        ] {
+            assert_eq!(raised(current, maximum, accepted), wanted, "{current:?} {maximum:?} {accepted:?}");
+        }
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

@@ -61,6 +61,7 @@ pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
 ///
 /// # Errors
 /// If the system refuses it.
+#[allow(clippy::needless_pass_by_value, reason = "other systems consume it")]
 pub(crate) fn replace(new: TempPath, path: &Path) -> io::Result<()> {
     let began = Instant::now();
     loop {

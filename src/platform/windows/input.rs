@@ -16,9 +16,12 @@ pub(crate) type PollableFile = TcpStream;
 pub(crate) fn pollable(mut file: File) -> io::Result<PollableFile> {
     let (reader, mut writer) = local_pair()?;
     // An error of the file is an end of the input.
-    let run = move || match file.is_terminal() {
-        true => drop(io::copy(&mut io::stdin().lock(), &mut writer)),
-        false => drop(io::copy(&mut file, &mut writer)),
+    let run = move || {
+        if file.is_terminal() {
+            drop(io::copy(&mut io::stdin().lock(), &mut writer));
+        } else {
+            drop(io::copy(&mut file, &mut writer));
+        }
     };
     thread::Builder::new().name("input".to_owned()).spawn(run)?;
     Ok(reader)

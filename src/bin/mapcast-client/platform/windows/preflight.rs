@@ -20,6 +20,7 @@ pub(crate) enum StartError {
 
 impl StartError {
     /// Returns true: the program itself is at fault, not the map.
+    #[allow(clippy::unused_self, reason = "other systems have other errors")]
     pub(crate) fn is_program_error(&self) -> bool {
         true
     }
