@@ -11,8 +11,9 @@ use super::pipe::local_pair;
 /// The reading end.
 pub(crate) type PollableFile = TcpStream;
 
-/// Starts the thread that reads `file`, and returns the socket. A console is read as text: its bytes would be in its own code page. The thread ends at the end of the file, after an error, at the
-/// first write after the socket is closed, or with the process.
+/// Starts the thread that reads `file`, and returns the socket. A console is read as text: its bytes would be in its own code
+/// page. The thread ends at the end of the file, after an error, at the first write after the socket is closed, or with the
+/// process.
 pub(crate) fn pollable(mut file: File) -> io::Result<PollableFile> {
     let (reader, mut writer) = local_pair()?;
     // An error of the file is an end of the input.
