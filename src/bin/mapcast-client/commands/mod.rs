@@ -59,7 +59,8 @@ pub(crate) enum CommandArgs {
     },
     /// Edit the map, or one entry, in an editor, over HTTP
     ///
-    /// As JSON, in $VISUAL, $EDITOR or vi. --timeout limits each request. The server needs --http and --http-token-file.
+    /// As JSON, in $VISUAL or $EDITOR, otherwise in vi or notepad. --timeout limits each request. The server needs --http and
+    /// --http-token-file.
     Edit {
         #[command(flatten)]
         http: HttpArgs,
