@@ -36,7 +36,7 @@ pub const STALE: Duration = Duration::from_secs(6);
 /// The limit on HTTP connections, `--http-max-connections`.
 pub const HTTP_MAX: u64 = 256;
 
-/// The maximum number of threads of a server in addition to one per connection. The table in docs/design.md lists 20, and threads
+/// The maximum number of threads of a server in addition to one per connection. The table in docs/design.md lists 24, and threads
 /// of closed connections need a moment to end.
 pub const OTHER_THREADS: u64 = 64;
 

@@ -52,12 +52,12 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l write-for
 toml\t'TOML; null entries are omitted'
 env\t'One KEY=VALUE line for each key that is a valid variable name, quoted for shells and systemd'"
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l template -d 'Write this template instead, with {{key}} replaced by the entry; if an entry is missing, the file stays unchanged' -r -F
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l mode -d 'Mode of the file, in octal [default: unchanged; for a new file 0666 minus the umask]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l mode -d 'Mode of the file, in octal; no effect on Windows [default: unchanged; for a new file 0666 minus the umask]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l exec -d 'Run this shell command on each change, one at a time, with the map in the file MAPCAST_FILE and on standard input' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l exec-timeout -d 'Terminate a command of --exec that takes longer than this; if --timeout expires, a running command may finish' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l splay -d 'Wait for a random time up to this before each command of --exec and each restart or signal of --run' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l run -d 'Run this program with the map in its environment and restart it on each change; all following words are its arguments' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l signal -d 'Send the program of --run this signal on each change, with the map in MAPCAST_FILE [default: restart it]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l signal -d 'Send the program of --run this signal on each change, with the map in MAPCAST_FILE; not on Windows [default: restart it]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l kill-timeout -d 'Kill the program of --run if it is still running this long after it was asked to exit' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l settle -d 'Wait until the map has not changed for this long before writing, running, restarting or signalling anything' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l settle-max -d 'Wait at most this long after the first change [default: four times --settle]' -r
@@ -73,7 +73,7 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-key -
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l timestamps -d 'Begin each line with the time, in UTC'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l once -d 'Exit after one printed map, as --count 1 does'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l changes-only -d 'Print a map only if it differs from the previously printed one'
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l watch -d 'Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal, or TERM is dumb or unset, print as with -o pretty'
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l watch -d 'Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal, or TERM is dumb (or unset, except on Windows), print as with -o pretty'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l no-reconnect -d 'Exit when the connection ends [default: reconnect after a random time up to 1s, doubling to 5s]'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls -d 'Encrypt, and trust the system\'s root certificates'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s v -l verbose -d 'Log more: -v debug, -vv trace; RUST_LOG takes precedence'

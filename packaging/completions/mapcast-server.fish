@@ -52,7 +52,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l drain-tim
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients; not on Windows'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
@@ -71,7 +71,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l d
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients; not on Windows'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
@@ -86,7 +86,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l 
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients; not on Windows'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'

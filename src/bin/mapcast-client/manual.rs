@@ -80,7 +80,7 @@ pub(crate) const HELP: Help = Help {
     examples: &[
         ("mapcast-client 192.0.2.7:8080 -o diff", "print each change of an entry"),
         ("mapcast-client get limit", "print one value and exit"),
-        ("mapcast-client --write a.json --exec 'make'", "write a file, run a command"),
+        ("mapcast-client --write a.json --exec make", "write a file, run a command"),
     ],
 };
 

@@ -131,7 +131,7 @@ struct ServerArgs {
     /// Probe a client with TCP keepalive after this much silence; 0 disables it
     #[arg(long, value_name = "DURATION", env = "MAPCAST_KEEPALIVE", default_value = "60s", value_parser = parse_duration)]
     keepalive: Duration,
-    /// Let other servers of the same user listen on the same address; the kernel distributes the clients
+    /// Let other servers of the same user listen on the same address; the kernel distributes the clients; not on Windows
     #[arg(long, env = "MAPCAST_REUSE_PORT", value_parser = BoolishValueParser::new())]
     reuse_port: bool,
     /// Close a client that takes longer than this to accept one whole frame

@@ -185,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_raised_descriptor_limit_is_the_hard_limit() {
         assert_eq!(raise_descriptor_limit(), getrlimit(Resource::Nofile).maximum);
     }

@@ -89,7 +89,8 @@ pub(crate) enum CommandArgs {
     },
     /// Print completions for a shell
     ///
-    /// For bash: source <(mapcast-client completions bash).
+    /// For bash: source <(mapcast-client completions bash). For PowerShell: mapcast-client completions powershell | Out-String |
+    /// Invoke-Expression.
     Completions {
         /// The shell
         shell: Shell,

@@ -29,7 +29,7 @@ pub(crate) struct RunArgs {
     /// arguments
     #[arg(long, value_name = "CMD", env = "MAPCAST_RUN", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
-    /// Send the program of --run this signal on each change, with the map in MAPCAST_FILE [default: restart it]
+    /// Send the program of --run this signal on each change, with the map in MAPCAST_FILE; not on Windows [default: restart it]
     #[arg(long, value_name = "SIGNAL", env = "MAPCAST_SIGNAL", value_parser = parse_signal)]
     pub(crate) signal: Option<Signal>,
     /// Kill the program of --run if it is still running this long after it was asked to exit

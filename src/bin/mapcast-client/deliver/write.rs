@@ -28,7 +28,7 @@ pub(crate) struct WriteArgs {
     /// unchanged
     #[arg(long, value_name = "FILE", env = "MAPCAST_TEMPLATE")]
     template: Option<PathBuf>,
-    /// Mode of the file, in octal [default: unchanged; for a new file 0666 minus the umask]
+    /// Mode of the file, in octal; no effect on Windows [default: unchanged; for a new file 0666 minus the umask]
     #[arg(long, value_name = "MODE", env = "MAPCAST_MODE", value_parser = parse_mode)]
     mode: Option<u32>,
 }

@@ -42,7 +42,7 @@ const WAITING: usize = 64;
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal,
-    /// or TERM is dumb or unset, print as with -o pretty
+    /// or TERM is dumb (or unset, except on Windows), print as with -o pretty
     #[arg(long, env = "MAPCAST_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
 }
