@@ -17,7 +17,7 @@ command -v python3 >/dev/null || { echo "no python3" >&2; exit 77; }
 if [ $# = 0 ]; then
     library=$(scripts/check-targets.sh --print-source) || exit 77
     target=x86_64-pc-windows-gnu
-    RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
+    RUSTFLAGS="-D warnings" RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library CARGO_TARGET_DIR=target/other-systems/target \
         cargo build -Zbuild-std=std,panic_unwind --target $target --locked --bins
     programs=target/other-systems/target/$target/debug
 fi
