@@ -13,7 +13,7 @@ const FOREVER: &str = "each line goes on until Ctrl-C";
 const OTHER_MACHINE: &str = "needs another machine, or a service of it";
 const ROOT: &str = "needs root, or changes files of the system";
 
-pub const NOT_RUN: [NotRun; 32] = [
+pub const NOT_RUN: [NotRun; 33] = [
     ("README.md", "cargo install", BUILDS),
     ("README.md", "cargo test", BUILDS),
     ("README.md", "LC_ALL=C", BY_READERS),
@@ -28,6 +28,7 @@ pub const NOT_RUN: [NotRun; 32] = [
     ("docs/client.md", "mapcast-client --wait --run", FOREVER),
     ("docs/deployment.md", "dpkg -i", ROOT),
     ("docs/recipes.md", "mapcast-server --source app.toml", ROOT),
+    ("docs/systems.md", "cargo install", BUILDS),
     ("docs/recipes.md", "python3 pack.py", BY_RECIPES),
     ("docs/recipes.md", "mapcast-client --exec 'python3 unpack.py", BY_RECIPES),
     ("docs/recipes.md", "mapcast-server --source backends.json", BY_RECIPES),
