@@ -27,6 +27,8 @@ cp "$programs"/mapcast-{server,client}.exe "$work"
 x86_64-w64-mingw32-gcc -shared -o "$work/bcryptprimitives.dll" tests/windows/bcryptprimitives.c -ladvapi32
 x86_64-w64-mingw32-gcc -o "$work/hold.exe" tests/windows/hold.c
 
+# Wine converts arguments from the encoding of the locale.
+export LC_ALL=C.UTF-8
 export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=;bcryptprimitives=n"
 clean_up() {
     # Ends what still runs in this prefix, and nothing else.
